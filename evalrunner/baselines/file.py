@@ -259,6 +259,15 @@ def read_baseline(path: Path, *, label: str) -> Baseline:
     return Baseline(head, label, rows, path)
 
 
+def read_baseline_head(path: Path) -> BaselineHead:
+    """What the baseline in a file is of, without its rows. Raises SuiteError if it is broken or missing."""
+    try:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
+            return _read_head(path, next(_lines(path, file), ""))
+    except (OSError, UnicodeDecodeError) as refused:
+        raise SuiteError([Problem(str(path), "", f"cannot be read: {getattr(refused, 'strerror', refused)}")]) from None
+
+
 def _lines(path: Path, file: TextIO) -> Iterator[str]:
     """The lines of a file. Raises SuiteError for one that is longer than any of a baseline."""
     number = 0

@@ -11,7 +11,7 @@ from typing import Any
 from evalrunner.compare.compare import NotComparable, compare
 from evalrunner.compare.diff import disagreeing_rows
 from evalrunner.compare.result import Candidate, Comparison
-from evalrunner.domain import Metric, Row
+from evalrunner.domain import EMPTY, Metric, Row
 from evalrunner.errors import SuiteError
 from evalrunner.reports.comparison import ComparedRun
 from evalrunner.runs.folder import find_run
@@ -36,13 +36,19 @@ class RunComparison:
 
 
 def compare_runs(
-    references: Sequence[str], output_dir: Path, *, wanted: Sequence[str] = (), paired: bool = True
+    references: Sequence[str],
+    output_dir: Path,
+    *,
+    wanted: Sequence[str] = (),
+    paired: bool = True,
+    labels: Mapping[str, str] = EMPTY,
 ) -> RunComparison:
     """The comparison of stored runs. Raises SuiteError that lists what differs if they are not comparable.
 
-    Scorers and judges must be the same; datasets too, unless the comparison is unpaired.
+    Scorers and judges must be the same; datasets too, unless the comparison is unpaired. A target that several runs have
+    is named by the id of its run, or by the label of that id.
     """
-    runs = _open_runs(references, output_dir, wanted, paired=paired)
+    runs = _open_runs(references, output_dir, wanted, labels, paired=paired)
     _check_comparable(runs, paired=paired)
     candidates = tuple(_candidates(runs))
     summary = _summary(runs, runs[0], samples=runs[0].size if paired else None)
@@ -86,7 +92,7 @@ def _summary(runs: Sequence[ComparedRun], first: ComparedRun, *, samples: int | 
 
 
 def _open_runs(
-    references: Sequence[str], output_dir: Path, wanted: Sequence[str], *, paired: bool
+    references: Sequence[str], output_dir: Path, wanted: Sequence[str], labels: Mapping[str, str], *, paired: bool
 ) -> tuple[ComparedRun, ...]:
     """The runs with the names of their candidates: that of the target, prefixed by the run if it is not unique."""
     folders = [find_run(reference, output_dir) for reference in references]
@@ -101,7 +107,8 @@ def _open_runs(
     runs: list[ComparedRun] = []
     first = 0
     for folder, run in zip(folders, data, strict=True):
-        names = {target: target if count[target] == 1 else f"{folder.id}/{target}" for target in run.targets}
+        label = labels.get(folder.id, folder.id)
+        names = {target: target if count[target] == 1 else f"{label}/{target}" for target in run.targets}
         runs.append(ComparedRun(folder=folder, record=run, names=names, scorers=scorers, first=first))
         first += 0 if paired else runs[-1].size
     return tuple(runs)

@@ -243,7 +243,7 @@ def render_diff(diff: RunDiff) -> Iterator[RenderableType]:
     """The two sides, a line with the counts, how the scorers differ, then the rows, worst first."""
     changes = diff.changes
     sides = [f"{one_line(run, 40)}/{one_line(target, 40)}" for run, target in (diff.before, diff.after)]
-    yield Paragraph(f"{sides[0]} → {sides[1]}: {'; '.join(_counts(changes))}", "bold")
+    yield Paragraph(f"{sides[0]} → {sides[1]}: {'; '.join(diff_counts(changes))}", "bold")
     for note in diff.notes:
         yield Paragraph(f"note: {note}", "yellow")
     more = changes.changed - len(changes.rows)
@@ -275,7 +275,8 @@ def diff_data(diff: RunDiff) -> dict[str, Any]:
     }
 
 
-def _counts(changes: Changes) -> Iterator[str]:
+def diff_counts(changes: Changes) -> Iterator[str]:
+    """How many rows changed and how, are unchanged, or could not be compared."""
     kinds = {
         "worse": changes.worse,
         "better": changes.better,

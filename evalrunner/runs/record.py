@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -252,9 +252,9 @@ class RunRecord(Provenance):
         """The record of a run folder. Raises InvalidRunError where it is missing, broken or of another version."""
         return _load(cls, folder / RUN_FILE)
 
-    def load_metrics(self, folder: Path) -> MetricsRecord | None:
-        """The numbers of the run, None where it did not finish. Raises InvalidRunError."""
-        return MetricsRecord.load(folder) if self.is_complete else None
+    def load_metrics(self, folder: Path, *, overall: bool = False) -> MetricsRecord | None:
+        """The numbers of the run, None where it did not finish; `overall` as in `MetricsRecord`. Raises InvalidRunError."""
+        return MetricsRecord.load(folder, overall=overall) if self.is_complete else None
 
     def write(self, folder: Path) -> None:
         """Write `run.json`, keys redacted. Raises RunError where the disk refuses."""
@@ -361,9 +361,13 @@ class MetricsRecord:
     comparison: Comparison | None = field(default=None)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """The numbers of a run that ended. Raises InvalidRunError where they are missing, broken or of another version."""
-        return _load(cls, folder / METRICS_FILE)
+    def load(cls, folder: Path, *, overall: bool = False) -> Self:
+        """The numbers of a run that ended. Raises InvalidRunError where they are missing, broken or of another version.
+
+        With `overall`, only the metrics over all samples and the gates: without slices and the comparison, which are most
+        of the file.
+        """
+        return _load(cls, folder / METRICS_FILE, _overall if overall else None)
 
     def write(self, folder: Path) -> None:
         """Write `metrics.json`. Raises RunError where the disk refuses."""
@@ -405,7 +409,19 @@ def _part_to_json(value: Any) -> Any:
     return str(value)
 
 
-def _load(kind: type[T], path: Path) -> T:
+def _overall(data: dict[str, Any]) -> dict[str, Any]:
+    """The data of `metrics.json` without slices and the comparison."""
+    try:
+        targets = {
+            name: {**target, "metrics": [metric for metric in target["metrics"] if metric.get("slice") is None]}
+            for name, target in data["targets"].items()
+        }
+    except (AttributeError, KeyError, TypeError):
+        return data  # its reader says what is wrong
+    return {**data, "targets": targets, "comparison": None}
+
+
+def _load(kind: type[T], path: Path, select: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> T:
     try:
         data = json.loads(read_file(path, max_bytes=MAX_JSON_BYTES).decode())
     except FileNotFoundError:
@@ -415,7 +431,7 @@ def _load(kind: type[T], path: Path) -> T:
         raise InvalidRunError(f"{path}: cannot be read ({reason}); restore the file or name another run") from None
     try:
         _check_version(data, path)
-        return from_json(kind, data)
+        return from_json(kind, data if select is None else select(data))
     except InvalidValueError as wrong:
         raise InvalidRunError(f"{path}: {wrong}; restore the file or name another run") from None
 

@@ -66,9 +66,14 @@ def delete_one(run: RunFolder) -> str:
 
 def prune_suite(output_dir: Path, suite: str, form: Mapping[str, Sequence[str]]) -> str:
     """Delete all but the newest runs of a suite; the address of the page to show next. Raises SuiteError."""
-    text = form.get("keep", [""])[0]
-    if not text.isascii() or not text.isdigit():
-        raise SuiteError(f"{text[:20]!r} runs to keep should be a whole number")
-    for run in plan_prune(output_dir, keep=int(text), suite=suite).delete:
+    for run in plan_prune(output_dir, keep=runs_to_keep(form), suite=suite).delete:
         delete_run(run)
     return f"/suites/{quote(suite, safe='')}"
+
+
+def runs_to_keep(form: Mapping[str, Sequence[str]]) -> int:
+    """How many of the newest runs a form keeps. Raises SuiteError if it is not a whole number."""
+    text = form.get("keep", [""])[0]
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise SuiteError(f"Runs to keep: {text[:20]!r} is not a whole number below 1,000,000,000.")
+    return int(text)

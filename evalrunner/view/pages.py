@@ -1,4 +1,4 @@
-"""The pages of the runs folder by address, each from the runs on disk at that moment, with charts of metrics over time.
+"""The pages of the runs folder by address, each from the runs on disk at that moment.
 
 Content of runs is untrusted: it is escaped, and control characters are removed.
 """
@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from functools import cached_property
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any, Final
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
-from evalrunner.domain import Metric
-from evalrunner.errors import EvalrunError, RunNotFoundError
+from evalrunner.domain import Row
+from evalrunner.errors import EvalrunError
 from evalrunner.formatting import duration, interval, number, one_line, signed
 from evalrunner.redact import redact
 from evalrunner.reports.comparison import (
     amount,
+    diff_counts,
     missing_counts,
     p_value,
     pareto_lines,
@@ -28,18 +29,22 @@ from evalrunner.reports.comparison import (
 )
 from evalrunner.reports.conclusions import conclusions, cost_conclusion
 from evalrunner.reports.html.page import ASSETS
-from evalrunner.reports.row_lines import output_with_status
-from evalrunner.runs.folder import RunFolder, list_runs
-from evalrunner.runs.notes import RunNotes
-from evalrunner.runs.record import MetricsRecord, RunRecord
-from evalrunner.view.editing import delete_one, prune_suite, save_notes
-
-FILES = ("report.html", "summary.md", "table.csv", "metrics.json", "run.json")  # of a run that may be served
-
-WIDTH: Final = 760
-HEIGHT: Final = 220
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 26
-COLORS: Final = 6  # further targets reuse them
+from evalrunner.reports.row_lines import output_with_status, score_text
+from evalrunner.runs.folder import RunFolder
+from evalrunner.runs.prune import plan_prune
+from evalrunner.view.charts import charts
+from evalrunner.view.editing import delete_one, prune_suite, runs_to_keep, save_notes
+from evalrunner.view.stored import (
+    VERDICTS,
+    RunFilter,
+    RunStore,
+    StoredRun,
+    accepted_baselines,
+    baselines_by_run,
+    known_tags,
+    read_run,
+    verdict_counts,
+)
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 STYLES: Final = (
@@ -47,9 +52,12 @@ STYLES: Final = (
     ASSETS / "components.css",
     TEMPLATES / "style.css",
 )  # as in reports, and what is added
-MAX_INDEX_RUNS: Final = 10  # of a suite on the first page
-MAX_SUITE_RUNS: Final = 200  # on the page of a suite
+MAX_SUITE_HISTORY: Final = 20  # runs of a suite on the first page
+MAX_LATEST_RUNS: Final = 20  # in the list on the first page
+MAX_SUITE_RUNS: Final = 200  # on the page of a suite, and in a filtered list
+MAX_COMPARED_RUNS: Final = 12
 MAX_DIFFERENT_SAMPLES: Final = 5  # below a comparison
+MAX_CHANGED_ROWS: Final = 100
 MAX_OUTPUT_LENGTH: Final = 4000
 TYPES: Final[Mapping[str, str]] = {
     "html": "text/html; charset=utf-8",
@@ -61,205 +69,6 @@ TYPES: Final[Mapping[str, str]] = {
 POLICY: Final = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 REPORT_POLICY: Final = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"
 """A report has its own policy; the sandbox gives it a separate origin, so it cannot read from this server."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRun:
-    """A run folder with its record and its metrics, which are None if the run did not finish."""
-
-    folder: RunFolder
-    record: RunRecord
-    metrics: MetricsRecord | None
-
-    @property
-    def verdict(self) -> str:
-        return self.record.verdict or "not finished"
-
-    @property
-    def started_at(self) -> str:
-        """`2026-11-23 10:15`, UTC."""
-        return f"{self.record.started_at.astimezone(UTC):%Y-%m-%d %H:%M}"
-
-    @property
-    def notes(self) -> RunNotes:
-        """Note and tags; empty if they cannot be read."""
-        try:
-            return RunNotes.load(self.folder.path)
-        except RunNotFoundError:
-            return RunNotes()
-
-    @property
-    def files(self) -> list[str]:
-        return [name for name in FILES if (self.folder.path / name).is_file()]
-
-    @property
-    def headlines(self) -> dict[str, Metric]:
-        """The headline metric of the first scorer by target."""
-        return self.headlines_of(self.record.headline_scorer)
-
-    def headlines_of(self, scorer: str) -> dict[str, Metric]:
-        """The headline metric of a scorer by target, for those that have it."""
-        declared = self.record.scorers.get(scorer)
-        if self.metrics is None or declared is None:
-            return {}
-        metrics = {name: target.headline(scorer, declared) for name, target in self.metrics.targets.items()}
-        return {name: metric for name, metric in metrics.items() if metric is not None}
-
-
-def read_run(folder: RunFolder) -> StoredRun | None:
-    """The run of a folder, or None if it cannot be read."""
-    try:
-        record = RunRecord.load(folder.path)
-        return StoredRun(folder, record, record.load_metrics(folder.path))
-    except RunNotFoundError:
-        return None
-
-
-def suites(output_dir: Path) -> dict[str, list[RunFolder]]:
-    """The runs of each suite, newest first; the suite of the latest run comes first."""
-    runs: dict[str, list[RunFolder]] = {}
-    for folder in list_runs(output_dir):
-        runs.setdefault(folder.suite, []).append(folder)
-    return runs
-
-
-def find(output_dir: Path, suite: str, run_id: str) -> RunFolder | None:
-    """The run of that suite and id, if it is listed; so no path leads outside the folder."""
-    return next((folder for folder in suites(output_dir).get(suite, ()) if folder.id == run_id), None)
-
-
-def file_of(output_dir: Path, folder: RunFolder, name: str) -> Path | None:
-    """A file of a run that may be served; None for any other, also if a link leads outside the folder."""
-    path = folder.path / name
-    if name not in FILES or not path.is_file():
-        return None
-    return path if path.resolve().is_relative_to(output_dir.resolve()) else None
-
-
-def readable(folders: Sequence[RunFolder]) -> list[StoredRun]:
-    """The runs that can be read, newest first; start times are more precise than ids."""
-    runs = [run for folder in folders if (run := read_run(folder)) is not None]
-    return sorted(runs, key=lambda run: (run.record.started_at, run.folder.id), reverse=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """The value of one run: its coordinates and its label."""
-
-    x: float
-    y: float
-    low: float | None
-    high: float | None
-    run: StoredRun
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """The values of one target. `paths` connect its points, except across a change of dataset or scorers."""
-
-    target: str
-    color: int
-    points: tuple[Point, ...]
-    paths: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A metric over runs. `ticks` are positions and labels of the axis, `breaks` the positions where dataset or scorers changed."""
-
-    name: str
-    lines: tuple[Line, ...]
-    ticks: tuple[tuple[float, str], ...]
-    breaks: tuple[float, ...]
-    summary: str
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = RIGHT
-    bottom: int = HEIGHT - BOTTOM
-
-
-def charts(runs: Sequence[StoredRun]) -> list[Chart]:
-    """A chart of the headline metric of each scorer over runs, oldest first; scorers without any value are omitted."""
-    ended = [run for run in runs if run.metrics is not None]
-    names = list(dict.fromkeys(name for run in reversed(ended) for name in run.record.scorers))
-    return [chart for name in names if (chart := _chart(name, ended)) is not None]
-
-
-def _chart(scorer: str, runs: Sequence[StoredRun]) -> Chart | None:
-    values = [_values(run, scorer) for run in runs]
-    ends = [
-        end
-        for of_run in values
-        for metric in of_run.values()
-        for end in (metric.value, metric.low, metric.high)
-        if isinstance(end, int | float)
-    ]
-    if not ends:
-        return None
-    low, high = _axis(ends)
-    columns = [LEFT + (WIDTH - LEFT - RIGHT) * (place + 0.5) / len(runs) for place in range(len(runs))]
-
-    def height(value: float) -> float:
-        return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - low) / (high - low)), 2)
-
-    breaks = [place for place in range(1, len(runs)) if _measures(runs[place]) != _measures(runs[place - 1])]
-    targets = list(dict.fromkeys(name for of_run in values for name in of_run))
-    lines: list[Line] = []
-    for place, target in enumerate(targets):
-        points: dict[int, Point] = {}
-        for column, of_run in enumerate(values):
-            metric = of_run.get(target)
-            if metric is not None:
-                points[column] = _point(runs[column], target, metric, round(columns[column], 2), height)
-        lines.append(Line(target, place % COLORS, tuple(points.values()), tuple(_paths(points, breaks))))
-    name = next(metric.name for of_run in values for metric in of_run.values())
-    ticks = tuple((height(low + (high - low) * step / 4), number(low + (high - low) * step / 4)) for step in range(5))
-    between = tuple(round((columns[place] + columns[place - 1]) / 2, 2) for place in breaks)
-    newest = "; ".join(line.points[-1].label for line in lines)
-    return Chart(name, tuple(lines), ticks, between, f"{name} over {len(runs)} runs. Last: {newest}")
-
-
-def _values(run: StoredRun, scorer: str) -> dict[str, Metric]:
-    """The headline metric of a scorer by target, for those with a value."""
-    return {name: metric for name, metric in run.headlines_of(scorer).items() if metric.value is not None}
-
-
-def _point(run: StoredRun, target: str, metric: Metric, x: float, height: Any) -> Point:
-    ends = [None if end is None else height(end) for end in (metric.low, metric.high)]
-    no_ends = metric.low is None and metric.high is None
-    between = "" if no_ends else f" ({interval(metric.low, metric.high, beside=(metric.value,))})"
-    text = number(metric.value, metric.unit, beside=(metric.low, metric.high))
-    label = f"{target}: {text}{between} n={metric.n}"
-    return Point(x, height(metric.value), ends[0], ends[1], run, f"{label}, {run.started_at}")
-
-
-def _axis(ends: Sequence[float]) -> tuple[float, float]:
-    """The range of the axis: 0 to 1 for proportions, else that of the values with a margin."""
-    low, high = min(ends), max(ends)
-    if low >= 0 and high <= 1:
-        return 0.0, 1.0
-    margin = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
-    return low - margin, high + margin
-
-
-def _measures(run: StoredRun) -> tuple[Any, Any]:
-    """What must be the same for two points to be connected."""
-    return run.record.dataset.digest, run.record.definition()["scorers"]
-
-
-def _paths(points: Mapping[int, Point], breaks: Sequence[int]) -> list[str]:
-    """SVG polylines of consecutive points, split at the breaks."""
-    cut: list[list[Point]] = [[]]
-    edges = set(breaks)
-    before = -1
-    for column, point in points.items():
-        if any(edge in edges for edge in range(before + 1, column + 1)):
-            cut.append([])
-        cut[-1].append(point)
-        before = column
-    return [" ".join(f"{point.x},{point.y}" for point in part) for part in cut if len(part) > 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,13 +88,16 @@ class PageError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+        self.title = "Not found" if status == 404 else "Nothing to show"
 
 
 class Pages:
-    """The pages of one runs folder."""
+    """The pages of one runs folder. Baselines are looked for below the current folder and beside the runs folder."""
 
     def __init__(self, output_dir: Path) -> None:
         self.output_dir = output_dir
+        self.store = RunStore(output_dir)
+        self.roots = tuple(dict.fromkeys((Path.cwd(), output_dir.absolute().parent)))
 
     def get(self, address: str, *, editable: bool = False) -> Response:
         """The page of an address, with forms if it is `editable`; an unknown address gets an error page."""
@@ -303,7 +115,7 @@ class Pages:
             parts = [unquote(part, errors="replace") for part in split.path.split("/") if part]
             return respond(parts, parse_qs(split.query, max_num_fields=100, errors="replace"))
         except PageError as problem:
-            return self._page("problem.html", status=problem.status, title="Not found", message=str(problem))
+            return self._page("problem.html", status=problem.status, title=problem.title, message=str(problem))
         except (EvalrunError, ValueError) as error:
             return self._page("problem.html", status=400, title="Invalid request", message=str(error))
 
@@ -312,84 +124,183 @@ class Pages:
         if len(parts) == 4 and parts[0] == "runs" and parts[3] in ("notes", "delete"):
             run = self._load(parts[1], parts[2]).folder
             return save_notes(run, form) if parts[3] == "notes" else delete_one(run)
-        if len(parts) == 3 and parts[0] == "suites" and parts[2] == "prune" and parts[1] in suites(self.output_dir):
+        if len(parts) == 3 and parts[0] == "suites" and parts[2] == "prune" and parts[1] in self.store.suites():
             return prune_suite(self.output_dir, parts[1], form)
         raise PageError(404, "Unknown page.")
 
     def _route(self, parts: Sequence[str], query: Mapping[str, Sequence[str]], *, editable: bool) -> Response:
-        if not parts:
-            return self._index()
-        if list(parts) == ["style.css"]:
-            return Response(200, "".join(sheet.read_text(encoding="utf-8") for sheet in STYLES), "css")
-        if list(parts) == ["compare"]:
-            return self._compare(query)
-        if parts[0] == "suites" and len(parts) == 2:
-            return self._suite(parts[1], editable=editable)
-        if parts[0] == "runs" and len(parts) == 3:
-            return self._run(parts[1], parts[2], editable=editable)
-        if parts[0] == "runs" and len(parts) == 4:
-            return self._file(*parts[1:])
+        match list(parts):
+            case []:
+                return self._index(query)
+            case ["style.css"]:
+                return Response(200, "".join(sheet.read_text(encoding="utf-8") for sheet in STYLES), "css")
+            case ["compare"]:
+                return self._compare(query)
+            case ["diff"]:
+                return self._diff(query)
+            case ["suites", suite]:
+                return self._suite(suite, query, editable=editable)
+            case ["suites", suite, "prune"] if editable:
+                return self._prune(suite, query)
+            case ["runs", suite, run_id]:
+                return self._run(suite, run_id, editable=editable)
+            case ["runs", suite, run_id, name]:
+                return self._file(suite, run_id, name)
         raise PageError(404, "Unknown page.")
 
-    def _index(self) -> Response:
-        runs_by_suite = suites(self.output_dir)
-        sections = [(name, readable(runs[:MAX_INDEX_RUNS]), len(runs)) for name, runs in runs_by_suite.items()]
-        return self._page("index.html", title="Runs", suites=sections, folder=str(self.output_dir))
-
-    def _suite(self, name: str, *, editable: bool) -> Response:
-        folders = suites(self.output_dir).get(name)
-        if folders is None:
-            raise PageError(404, f"No runs of suite {name!r}.")
-        runs = readable(folders[:MAX_SUITE_RUNS])
-        return self._page(
-            "suite.html", title=name, suite=name, runs=runs, charts=charts(list(reversed(runs))), editable=editable
+    def _index(self, query: Mapping[str, Sequence[str]]) -> Response:
+        by_suite = self.store.suites()
+        folders = sorted((run for runs in by_suite.values() for run in runs), key=lambda run: run.id, reverse=True)
+        wanted = _filter(query)
+        runs = self.store.matching(folders, wanted, limit=MAX_SUITE_RUNS if wanted else MAX_LATEST_RUNS)
+        newest = (
+            {} if wanted else {name: self.store.readable(own[:MAX_SUITE_HISTORY]) for name, own in by_suite.items()}
         )
+        return self._page(
+            "index.html",
+            title="Runs",
+            suites=[(name, own, len(by_suite[name]), verdict_counts(own)) for name, own in newest.items() if own],
+            runs=runs,
+            count=len(folders),
+            limit=MAX_SUITE_RUNS,
+            folder=str(self.output_dir),
+            wanted=wanted,
+            tags=known_tags(folders),
+            verdicts=VERDICTS,
+        )
+
+    def _suite(self, name: str, query: Mapping[str, Sequence[str]], *, editable: bool) -> Response:
+        folders = self._folders(name)
+        newest = self.store.readable(folders[:MAX_SUITE_RUNS])
+        baselines = accepted_baselines(newest, self.roots)
+        accepted = baselines_by_run(baselines)
+        wanted = _filter(query)
+        known = {folder.id for folder in folders}
+        return self._page(
+            "suite.html",
+            title=name,
+            suite=name,
+            runs=self.store.matching(folders, wanted, limit=MAX_SUITE_RUNS) if wanted else newest,
+            count=len(folders),
+            limit=MAX_SUITE_RUNS,
+            charts=charts(list(reversed(newest)), accepted),
+            accepted=accepted,
+            elsewhere=[baseline for baseline in baselines if baseline.run_id not in known],
+            wanted=wanted,
+            tags=known_tags(folders),
+            verdicts=VERDICTS,
+            editable=editable,
+        )
+
+    def _prune(self, suite: str, query: Mapping[str, Sequence[str]]) -> Response:
+        """What a pruning would delete, with the button that does it."""
+        self._folders(suite)
+        keep = runs_to_keep(query)
+        plan = plan_prune(self.output_dir, keep=keep, suite=suite)
+        return self._page("prune.html", title=f"Delete old runs of {suite}", suite=suite, keep=keep, plan=plan)
 
     def _run(self, suite: str, run_id: str, *, editable: bool) -> Response:
         run = self._load(suite, run_id)
+        ids = [folder.id for folder in self._folders(suite)]
+        before = ids[ids.index(run_id) + 1 :][:1] if run_id in ids else []
         return self._page(
             "run.html",
             title=f"{suite} {run_id}",
             run=run,
             comparison=run.metrics.comparison if run.metrics is not None else None,
+            accepted=baselines_by_run(accepted_baselines([run], self.roots)).get(run_id, ()),
+            before=_query([f"{suite}/{before[0]}", f"{suite}/{run_id}"]) if before else None,
             editable=editable,
         )
 
     def _file(self, suite: str, run_id: str, name: str) -> Response:
         run = self._load(suite, run_id)
-        path = file_of(self.output_dir, run.folder, name)
+        path = self.store.file_of(run.folder, name)
         if path is None:
             raise PageError(404, f"The run has no file {name!r}.")
         return Response(200, path, path.suffix[1:], REPORT_POLICY if path.suffix == ".html" else POLICY)
 
+    def _folders(self, suite: str) -> list[RunFolder]:
+        """The runs of a suite, newest first."""
+        folders = self.store.suites().get(suite)
+        if folders is None:
+            raise PageError(404, f"No runs of suite {suite!r}.")
+        return folders
+
     def _load(self, suite: str, run_id: str) -> StoredRun:
-        folder = find(self.output_dir, suite, run_id)
+        folder = self.store.find(suite, run_id)
         run = None if folder is None else read_run(folder)
         if run is None:
             raise PageError(404, f"No readable run {run_id!r} of suite {suite!r}.")
         return run
 
+    def _selected(self, query: Mapping[str, Sequence[str]]) -> list[StoredRun]:
+        """The selected runs, each as suite/id; the oldest first, whatever the order of the boxes."""
+        selected = [text.partition("/") for text in dict.fromkeys(query.get("run", ()))]
+        if not selected:
+            raise PageError(400, "No run is selected. Go back and select two runs, or one run with several targets.")
+        if len(selected) > MAX_COMPARED_RUNS:
+            raise PageError(400, f"{len(selected)} runs are selected. Select at most {MAX_COMPARED_RUNS}.")
+        runs = [self._load(suite, run_id) for suite, _, run_id in selected]
+        return sorted(runs, key=lambda run: (run.record.started_at, run.folder.id))
+
     def _compare(self, query: Mapping[str, Sequence[str]]) -> Response:
-        """The comparison of the selected runs, each as suite/id."""
+        """The comparison of the selected runs."""
         from evalrunner.commands.compare import compare_runs
 
-        selected = [text.partition("/") for text in query.get("run", ())]
-        if not selected:
-            raise PageError(400, "Select two or more runs, or one run with several targets.")
-        paths = [str(self._load(suite, run_id).folder.path) for suite, _, run_id in selected]
-        paired = "unpaired" not in query
+        runs = self._selected(query)
+        names = [f"{run.folder.suite}/{run.folder.id}" for run in runs]
+        labels = {run.folder.id: letter for run, letter in zip(runs, ascii_uppercase, strict=False)}
+        if len(runs) == 1 and len(runs[0].record.targets) == 1:
+            raise PageError(400, f"Run {runs[0].folder.id} has one target. Go back and select another run as well.")
         try:
-            result = compare_runs(paths, self.output_dir, paired=paired)
+            result = compare_runs(
+                [str(run.folder.path) for run in runs], self.output_dir, paired="unpaired" not in query, labels=labels
+            )
         except EvalrunError as error:
-            again = "&".join(f"run={quote(text, safe='')}" for text in query["run"])
-            unpaired = f"/compare?{again}&unpaired=1" if "--unpaired" in str(error) else None
+            message, unpaired = str(error), None
+            if "--unpaired" in message:  # which is an option of the command; here it is a link
+                message, unpaired = message.rpartition("\n")[0], f"/compare?{_query(names)}&unpaired=1"
             return self._page(
-                "problem.html", status=400, title="Runs not comparable", message=str(error), unpaired=unpaired
+                "problem.html", status=400, title="Runs not comparable", message=message, unpaired=unpaired, runs=runs
             )
         rows = result.differing(MAX_DIFFERENT_SAMPLES)
+        has_pair = len(runs) == 2 or (len(runs) == 1 and len(runs[0].record.targets) == 2)
+        diff = f"/diff?{_query(names)}" if has_pair else None
         return self._page(
-            "comparison.html", title="Comparison", comparison=result.comparison, runs=result.runs, rows=rows
+            "comparison.html",
+            title="Comparison",
+            comparison=result.comparison,
+            runs=runs,
+            rows=rows,
+            diff=diff,
+            labels=labels,
         )
+
+    def _diff(self, query: Mapping[str, Sequence[str]]) -> Response:
+        """The changed rows between two runs, or between two targets of one."""
+        from evalrunner.commands.diff import diff_runs
+
+        runs = self._selected(query)
+        if len(runs) > 2:
+            raise PageError(400, f"{len(runs)} runs are selected. Changed rows are those between two runs.")
+        targets = [text for name in ("before", "after") for text in query.get(name, ())[:1]]
+        sides = [list(run.record.targets) for run in (runs[0], runs[-1])]
+        diffs, problem = [], None
+        try:
+            diffs = diff_runs(
+                [str(run.folder.path) for run in runs], self.output_dir,
+                targets=targets if len(targets) == 2 else (), keep=MAX_CHANGED_ROWS,
+            )  # fmt: skip
+        except EvalrunError as error:
+            if max(map(len, sides)) < 2:
+                raise PageError(400, f"Run {runs[0].folder.id} has one target. Select another run as well.") from error
+            problem = str(error) if len(targets) == 2 else "Select the targets to compare."
+        return self._page(
+            "diff.html", status=200 if diffs else 400, title="Changed rows", runs=runs, before=runs[0],
+            after=runs[-1], diffs=diffs, problem=problem, sides=sides, targets=targets,
+            compare=f"/compare?{_query([f'{run.folder.suite}/{run.folder.id}' for run in runs])}",
+        )  # fmt: skip
 
     def _page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         return Response(status, redact(self._environment.get_template(template).render(**values)))
@@ -404,6 +315,22 @@ class Pages:
         )  # fmt: skip
         environment.filters.update(FILTERS)
         return environment
+
+
+def _filter(query: Mapping[str, Sequence[str]]) -> RunFilter:
+    """The filter in an address: `?tag=release-1&verdict=fail`."""
+    return RunFilter(query.get("tag", [""])[0], query.get("verdict", [""])[0].replace("no baseline", "no_baseline"))
+
+
+def _query(runs: Sequence[str]) -> str:
+    """The part of an address that selects runs, each `suite/id`."""
+    return urlencode([("run", name) for name in runs], quote_via=quote)
+
+
+def _row_link(row: Row) -> str:
+    """The hash of a row in its report."""
+    epoch = f"&epoch={row.epoch}" if row.epoch > 1 else ""
+    return f"#rows&row={quote(row.sample.id, safe='', errors='replace')}{epoch}"
 
 
 def _plain(value: Any, limit: int = 200) -> str:
@@ -431,5 +358,8 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "ends": lambda metric: interval(metric.low, metric.high),
     "ranking": ranking_text,
     "output": lambda row: _plain(output_with_status(row), MAX_OUTPUT_LENGTH),
+    "counts": lambda diff: "; ".join(diff_counts(diff.changes)),
+    "row_link": _row_link,
+    "score": score_text,
     "notes": lambda comparison: "\n".join(reading_notes(comparison)),
 }

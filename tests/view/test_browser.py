@@ -59,7 +59,7 @@ def test_selected_runs_are_compared_in_the_browser(open_page: Callable[..., Visi
     page = open_page("/").page
     for box in page.locator("input[type=checkbox]").all():
         box.check()
-    page.click("button")
+    page.click("text=Compare selected")
     assert page.locator("h1").inner_text() == "Comparison"
     assert page.locator("h2").first.inner_text() == "exact_match/v1: one 0.750 > two 0.000"
     assert page.locator(".best").first.inner_text() == "0.750"

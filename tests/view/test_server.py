@@ -98,10 +98,10 @@ def test_suite_page_charts_metrics_and_marks_dataset_changes(browser: Browser) -
     for good, total in ((30, 40), (30, 40), (20, 30)):
         evalrunner.run_suite(write_suite(good=good, total=total, more=ONE))
     page = browser.page("/suites/s")
-    assert len(re.findall("<circle", page)) == 3
-    assert len(re.findall("<polyline", page)) == 1  # the third run has other data, so no line leads there
+    assert len(re.findall('class="point"', page)) == 3
+    assert len(re.findall('class="trend"', page)) == 1  # the third run has other data, so no line leads there
     assert len(re.findall('class="break"', page)) == 1
-    assert "one: 0.750 (0.598–0.858) n=40" in html.unescape(page)
+    assert "one: 0.750 (0.598–0.858), n=40, " in html.unescape(page)
     assert 'aria-label="exact_match/v1 over 3 runs. Last: one: 0.667' in page
 
 
