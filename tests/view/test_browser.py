@@ -74,18 +74,67 @@ def test_report_of_a_run_works_in_its_sandbox(open_page: Callable[..., Visit]) -
     assert opened.count() == "40 rows"
 
 
+def test_a_changed_row_leads_to_the_row_in_the_report(open_page: Callable[..., Visit]) -> None:
+    run(write_suite(more=ONE))
+    run(write_suite(more=ONE.replace("column: a", "column: b").replace(">= 0.5", ">= 0")))
+    opened = open_page("/suites/s", width=400)
+    for box in opened.page.locator("input[type=checkbox]").all():
+        box.check()
+    opened.page.click("text=Show changed rows")
+    assert "30 rows changed (30 worse)" in opened.page.locator("main").inner_text()
+    row = opened.page.locator("tbody th b").first.inner_text()
+    opened.page.locator("text=report").last.click()
+    opened.page.wait_for_selector("html[data-ready=yes]", state="attached")
+    assert opened.page.url.partition("#")[2].startswith("rows&row=")
+    opened.page.wait_for_selector("dialog[open]")
+    assert row
+
+
+def test_points_of_the_chart_show_their_run_on_hover_and_on_focus(open_page: Callable[..., Visit]) -> None:
+    run(write_suite(more=ONE))
+    run(write_suite(more=ONE))
+    page = open_page("/suites/s").page
+    first, last = page.locator(".plot a").first, page.locator(".plot a").last
+    tips = page.locator(".tip")
+    assert not tips.first.is_visible()
+    first.locator(".reach").hover()
+    assert tips.first.is_visible()
+    assert tips.first.text_content().startswith("one: 0.750 (0.598–0.858)n=40, ")
+    assert not tips.last.is_visible()
+    last.focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert tips.last.is_visible()
+
+
+def test_filters_are_part_of_the_address(open_page: Callable[..., Visit]) -> None:
+    run(write_suite(more=ONE))
+    assert evalrun(write_suite(more=ONE.replace(">= 0.5", ">= 0.99")), "-q").returncode == 1
+    page = open_page("/").page
+    page.select_option("select[name=verdict]", "fail")
+    page.click("text=Filter")
+    assert page.url.endswith("verdict=fail")
+    assert page.locator("input[type=checkbox]").count() == 1
+    page.click("text=Show all")
+    assert page.locator("input[type=checkbox]").count() == 2
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("width", [400, 800, 1400])
 def test_pages_fit_any_screen_and_pass_axe(open_page: Callable[..., Visit], width: int, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    gates = "gates: [exact_match >= 0.5, {metric: exact_match, target: two, max_drop: 0.1, baseline: main}]\n"
     run(write_suite(more=TWO))
-    run(write_suite(more=TWO))
-    (one, _) = sorted(path.name for path in Path("runs/s").iterdir())
+    evalrun("baseline", "accept", "--force")
+    assert evalrun(write_suite(more=TWO + gates), "-q").returncode == 1
+    (one, two) = sorted(path.name for path in Path("runs/s").iterdir())
     for name, path in (
         ("index", "/"),
         ("suite", "/suites/s"),
         ("run", f"/runs/s/{one}"),
-        ("compare", f"/compare?run=s/{one}"),
+        ("compare", f"/compare?run=s/{one}&run=s/{two}"),
+        ("diff", f"/diff?run=s/{one}&before=two&after=%3Cb%3Eone%3C/b%3E"),
+        ("filter", "/?verdict=fail&tag=x"),
     ):
         opened = open_page(path, width=width, scheme=scheme)
         opened.shoot(f"view-{name}-{scheme}-{width}", whole=True)
