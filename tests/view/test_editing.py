@@ -104,6 +104,20 @@ def test_a_run_is_deleted_and_its_suite_pruned(client: Client) -> None:
     assert client.ask("GET", runs[0])[0] == 404
 
 
+def test_runs_that_a_pruning_would_delete_are_listed_first(client: Client) -> None:
+    runs = store(4)
+    RunNotes("", ("kept",)).write(Path(runs[0][1:]))
+    assert client.ask("GET", "/suites/s/prune?keep=1")[0] == 404  # without the key there is nothing to delete
+    client.open()
+    page = client.ask("GET", "/suites/s/prune?keep=1")[2]
+    assert "2 runs would be deleted, with all files. Kept: the newest 1 and 1 with a tag." in page
+    assert [run for run in runs if f'href="{run}"' in page] == runs[1:3]
+    assert '<input type="hidden" name="keep" value="1">' in page
+    assert len(list_runs(Path("runs"))) == 4
+    assert "Nothing to delete" in client.ask("GET", "/suites/s/prune?keep=5")[2]
+    assert client.ask("GET", "/suites/s/prune?keep=x")[0] == 400
+
+
 def test_a_run_in_progress_is_not_deleted_and_the_page_says_why(client: Client) -> None:
     (run,) = store()
     client.open()
