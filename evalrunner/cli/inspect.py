@@ -71,7 +71,9 @@ def plan(
     run_options: RunOptions,
     suites: options.Suites,
     show: Annotated[int, typer.Option("--show", min=0, metavar="N", help="Samples whose prompts to show.")] = 0,
-    offline: Annotated[bool, typer.Option("--offline", help="Do not request prices from servers.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not request prices or model lists from servers.")
+    ] = False,
     endpoints: Annotated[
         bool, typer.Option("--endpoints", help="List hosts, secrets and files; contact none.")
     ] = False,
@@ -80,7 +82,8 @@ def plan(
     """Show what would run and what it may cost.
 
     Samples, calls, targets, judges, scorers and gates; no model is called. Without --offline, prices are requested
-    from LiteLLM proxies in the suite. Shows what each gate can decide, and how often an equal model would be stopped.
+    from LiteLLM proxies in the suite, and lists of models from all servers, for the dates on which models retire.
+    Shows what each gate can decide, and how often an equal model would be stopped.
     With --endpoints, lists instead each host with the secrets that go there, and files outside of the suite's folder:
     no host is contacted and no user-defined code is imported.
     """

@@ -205,10 +205,14 @@ async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncItera
 async def priced(plan: Plan, *, ask_servers: bool | None = None) -> Plan:
     """The plan with the prices of its models. By default servers are asked only if there is a cost cap.
 
+    With `ask_servers` they are also asked from which date they no longer serve their models.
+
     Raises SuiteError if a cost cap cannot be enforced.
     """
     asks = plan.suite.run.max_cost is not None if ask_servers is None else ask_servers
-    return replace(plan, prices=await find_prices(plan.suite, plan.models, ask_servers=asks))
+    return replace(
+        plan, prices=await find_prices(plan.suite, plan.models, ask_servers=asks, ask_dates=bool(ask_servers))
+    )
 
 
 def plan_suites(suites: Sequence[str | Path], session: Session, pool: EndpointPool, spool: Path) -> list[Plan]:

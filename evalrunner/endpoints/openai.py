@@ -190,8 +190,14 @@ class OpenAIEndpoint:
 
     async def fetch(self, path: str, *, timeout_s: float) -> Any:
         """The JSON at a path next to /v1 of the server, requested with the same API key, or None if there is none."""
-        root = self.base_url.removesuffix("/v1")
-        reply = await self._transport.send(HttpRequest("GET", root + path, self._headers, None, timeout_s))
+        return await self._get(self.base_url.removesuffix("/v1") + path, timeout_s)
+
+    async def list_models(self, *, timeout_s: float) -> Any:
+        """The list of the server's models, usually at /v1/models, or None if it gives none."""
+        return await self._get(f"{self.base_url}/models{self._query}", timeout_s)
+
+    async def _get(self, url: str, timeout_s: float) -> Any:
+        reply = await self._transport.send(HttpRequest("GET", url, self._headers, None, timeout_s))
         try:
             return json.loads(reply.body) if isinstance(reply, HttpReply) and reply.status == 200 else None
         except (ValueError, RecursionError):

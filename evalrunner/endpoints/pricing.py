@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from evalrunner.domain import Completion, Endpoint, Failure, Message, Request
+from evalrunner.endpoints.model_list import fetch_retirement_dates, read_date, retirement_dates
 from evalrunner.endpoints.openai_replies import Usage, count, dollars
 from evalrunner.storage import dict_or_text
 from evalrunner.suite.schema import ModelSpec, PriceSpec
@@ -169,15 +170,8 @@ def read_price(entry: Mapping[str, Any]) -> Price | None:
         provider if isinstance(provider, str) else None,
         provider in SEARCH_PROVIDERS or dollars(entry.get("input_cost_per_request")) not in (None, 0.0),
         tiers,
-        _date(entry.get("deprecation_date")),
+        read_date(entry.get("deprecation_date")),
     )
-
-
-def _date(value: Any) -> date | None:
-    try:
-        return date.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
 
 
 def _tiers(entry: Mapping[str, Any]) -> tuple[Tier, ...]:
@@ -203,10 +197,11 @@ FREE = Price(0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class KnownPrice:
-    """A price and its source. `price` is None if it is unknown."""
+    """A price and its source. `price` is None if it is unknown. `retires` is the date that the model's server states."""
 
     price: Price | None
     source: Source
+    retires: date | None = None
 
 
 UNKNOWN = KnownPrice(None, "unknown")
@@ -236,7 +231,7 @@ class FetchesJson(Protocol):
 
 
 class PriceBook:
-    """The prices of a suite's models. Only `find` sends a request, at most one to each server.
+    """The prices of a suite's models. Only `find` and `find_dates` send requests, each at most one to a server.
 
     `prices` are those of the suite, by the model in the suite or by the name that is sent.
     """
@@ -244,9 +239,14 @@ class PriceBook:
     def __init__(self, prices: Mapping[str, PriceSpec]) -> None:
         self._prices = prices
         self._fetched: dict[str, Mapping[str, Price]] = {}
+        self._dates: dict[str, Mapping[str, date]] = {}
 
     def look_up(self, spec: ModelSpec, handle: Priceable) -> KnownPrice:
         """The price as far as it is known without a call: the suite's, the server's, or that of its kind of endpoint."""
+        known, retires = self._known(spec, handle), self._dates.get(handle.key, {}).get(handle.model)
+        return known if retires is None else replace(known, retires=retires)
+
+    def _known(self, spec: ModelSpec, handle: Priceable) -> KnownPrice:
         for price in (spec.price, self._prices.get(spec.model), self._prices.get(handle.model)):
             if price is not None:
                 return KnownPrice(price_from_suite(price), "suite")
@@ -261,10 +261,14 @@ class PriceBook:
         known = self.look_up(spec, handle)
         if known.price is not None or handle.key in self._fetched or not isinstance(handle.endpoint, FetchesJson):
             return known
-        self._fetched[handle.key] = prices_from_proxy(
-            await handle.endpoint.fetch(MODEL_INFO, timeout_s=PRICE_REQUEST_TIMEOUT_S)
-        )
+        reply = await handle.endpoint.fetch(MODEL_INFO, timeout_s=PRICE_REQUEST_TIMEOUT_S)
+        self._fetched[handle.key] = prices_from_proxy(reply)
+        self._dates[handle.key] = {**self._dates.get(handle.key, {}), **retirement_dates(reply)}
         return self.look_up(spec, handle)
+
+    async def find_dates(self, handles: Iterable[Priceable]) -> None:
+        """Ask the servers, all at once, from which date they no longer serve their models; `look_up` has them from now on."""
+        self._dates.update(await fetch_retirement_dates({handle.key: handle.endpoint for handle in handles}))
 
 
 def price_from_suite(spec: PriceSpec) -> Price:

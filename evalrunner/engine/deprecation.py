@@ -11,14 +11,14 @@ from evalrunner.formatting import one_line
 
 
 def deprecation_notices(plan: Plan, *, today: date | None = None) -> Iterator[str]:
-    """A sentence for each target, judge and baseline whose model retires, by LiteLLM's table or a proxy's list.
+    """A sentence for each target, judge and baseline whose model retires: by its server's list, else LiteLLM's table.
 
     No server is asked: the dates are those that came with the prices.
     """
     today = datetime.now(UTC).date() if today is None else today
     for model in plan.models:
         known = plan.prices.get((model.context.side, model.name))
-        retires = known.price.retires if known is not None and known.price is not None else None
+        retires = None if known is None else known.retires or (known.price and known.price.retires)
         retires = retires or retirement(model.spec.model)
         if retires is not None:
             kind = "judge of" if model.is_judge else "target"

@@ -280,14 +280,17 @@ class PlannedModel:
 
 
 async def find_prices(
-    suite: Suite, models: tuple[PlannedModel, ...], *, ask_servers: bool
+    suite: Suite, models: tuple[PlannedModel, ...], *, ask_servers: bool, ask_dates: bool = False
 ) -> dict[tuple[Side, str], KnownPrice]:
     """The price of each model by its side and name; its answers are priced from now on.
 
-    With `ask_servers` a server is asked for a price that only it knows. Raises SuiteError if a cost cap cannot be
-    enforced: the price is unknown, or the length of answers is not limited.
+    With `ask_servers` a server is asked for a price that only it knows, with `ask_dates` for the dates from which it no
+    longer serves its models. Raises SuiteError if a cost cap cannot be enforced: the price is unknown, or the length of
+    answers is not limited.
     """
     book, prices, problems = PriceBook(suite.prices), {}, []
+    if ask_dates:
+        await book.find_dates(model.opened for model in models)
     for model in models:
         known = await book.find(model.spec, model.opened) if ask_servers else book.look_up(model.spec, model.opened)
         prices[model.context.side, model.name] = known
