@@ -83,7 +83,7 @@ class Regressions(WorstRows):
         super().__init__(measures, keep=keep)
         self.baseline = baseline
         self.counts: Counter[str] = Counter()
-        self._seen: dict[str, bytearray] = {}  # target to a flag for each sample, by its position in the dataset
+        self._flags: dict[str, bytearray] = {}  # target to a flag for each sample, by its position in the dataset
 
     def add(self, row: Row) -> None:
         """Look at one row."""
@@ -100,11 +100,11 @@ class Regressions(WorstRows):
     def _count(self, row: Row, drop: float) -> None:
         if drop <= 0:
             return
-        seen, place = self._seen.setdefault(row.target, bytearray()), row.sample.index
-        if len(seen) <= place:
-            seen.extend(bytes(place + 1 - len(seen)))
-        self.counts[row.target] += not seen[place]
-        seen[place] = 1
+        flags, place = self._flags.setdefault(row.target, bytearray()), row.sample.index
+        if len(flags) <= place:
+            flags.extend(bytes(place + 1 - len(flags)))
+        self.counts[row.target] += not flags[place]
+        flags[place] = 1
 
 
 def largest_drop(row: Row, before: BaselineScores, measures: Sequence[Measure]) -> float:
