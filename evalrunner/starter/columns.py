@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
+
+from evalrunner.formatting import counted, one_line
 
 Role = Literal["input", "expected", "output", "context", "id"]
 
@@ -70,6 +73,7 @@ class Roles:
     labels: tuple[str, ...] = ()
     several: bool = False
     guesses: frozenset[str] = field(default_factory=frozenset)
+    not_id: str = ""  # why the column with the name of an id is none
 
 
 def fold(name: str) -> str:
@@ -115,7 +119,8 @@ def guess_roles(table: Columns) -> Roles:
         found["expected"].append(free[0])
         guesses.add(free[0])
     first = {role: columns[0] if columns else None for role, columns in found.items()}
-    if first["id"] is not None and not _is_unique(table, first["id"]):
+    not_id = "" if first["id"] is None else _why_no_id(table, first["id"])
+    if not_id:
         first["id"] = None
     expected = [value for value in table.values(first["expected"]) if value] if first["expected"] else []
     return Roles(
@@ -127,6 +132,7 @@ def guess_roles(table: Columns) -> Roles:
         _labels(expected),
         _are_several(expected),
         frozenset(guesses),
+        not_id,
     )
 
 
@@ -156,9 +162,17 @@ def _role_of(column: str) -> tuple[Role, int] | None:
     return role, BY_WORD + rank
 
 
-def _is_unique(table: Columns, column: str) -> bool:
+def _why_no_id(table: Columns, column: str) -> str:
+    """Why a column cannot be the id, empty if every row has a value of its own."""
     values = [value.strip() for value in table.values(column)]
-    return all(values) and len(set(values)) == len(values)
+    if not all(values):
+        return f"{column!r} is empty in {counted(values.count(''), 'row')}"
+    repeated = [value for value, times in Counter(values).items() if times > 1]
+    return f"{column!r} has {one_line(repeated[0], 20)!r} in several rows" if repeated else ""
+
+
+def _is_unique(table: Columns, column: str) -> bool:
+    return not _why_no_id(table, column)
 
 
 def _is_id(table: Columns, column: str) -> bool:

@@ -154,6 +154,8 @@ class Choice:
         used = {*found.values(), *roles.outputs}
         if unused := [column for column in table.columns if column not in used]:
             self.lines.append(f"  not used {one_line(', '.join(unused), 60)}")
+        if roles.not_id:
+            self.lines.append(f"  no id: {roles.not_id}")
         if roles.several:
             self.lines.append(f"  | in {roles.expected!r} separates accepted answers")
         self.lines.append(f"template {self.template.name}: {self.template.about}")

@@ -162,9 +162,12 @@ def _read_delimited(path: Path, text: str, encoding: str) -> Table:
     sets = first.strip().strip('"')
     declared = sets[4] if sets.lower().startswith("sep=") and len(sets) == 5 else None
     delimiter = declared or guess_delimiter(text)
-    lines = [row for row in _split(rest if declared else text, delimiter) if any(cell.strip() for cell in row)]
+    split = _split(rest if declared else text, delimiter)
+    lines = [row for row in split if any(cell.strip() for cell in row)]
     if not lines:
         return Table(path, (), [])
+    if empty := sum(len(row) > 1 for row in split) - sum(len(row) > 1 for row in lines):
+        notes.append(f"{counted(empty, 'row')} left out: no text in any column")
     width = len(lines[0])
     if has_header(lines):
         names = [cell.strip() for cell in lines[0]]

@@ -183,7 +183,7 @@ PATHS: Final = {"github": ".github/workflows/evals.yml", "gitlab": ".gitlab-ci.y
 
 GITHUB: Final = """\
 # Runs the suite for every pull request. The exit code reflects the verdict.
-# OWNER/evalrun is the repository of evalrun, or your fork of it: replace OWNER, and main by the SHA of a commit.
+# OWNER/evalrun is the repository of evalrun, or your fork of it: replace OWNER, and main with the SHA of a commit.
 name: evals
 on: pull_request
 permissions:

@@ -47,6 +47,16 @@ def test_values_tell_the_roles_without_known_names() -> None:
 
 def test_an_id_that_repeats_is_no_id() -> None:
     assert roles("id,question,answer", "1,a,b", "1,c,d") == ("question", "answer", None, None)
+    assert guess_roles(read_table(Path("t.csv"))).not_id == "'id' has '1' in several rows"
+    assert roles("id,question,answer", "1,a,b", ",c,d") == ("question", "answer", None, None)
+    assert guess_roles(read_table(Path("t.csv"))).not_id == "'id' is empty in 1 row"
+
+
+def test_rows_without_text_are_counted() -> None:
+    Path("t.csv").write_text("question;answer\na;b\n;;\n\nc;d\n", encoding="utf-8")
+    table = read_table(Path("t.csv"))
+    assert len(table.rows) == 2
+    assert table.notes[0] == "1 row left out: no text in any column"
 
 
 @pytest.mark.parametrize("name", ["数据.csv", "a.b c.csv", "Ünï-côdé.csv", "-x.csv", "123.csv"])
