@@ -340,10 +340,13 @@ class SectionReader:
         return self.fields(keys, without_nulls(keys, mapping) if nulls else mapping, path)
 
     def check_needed(self, keys: Mapping[str, Key], data: Mapping[str, Any], path: KeyPath) -> None:
-        """Report the required keys that `data` lacks."""
+        """Report the required keys that `data` lacks, except one that `check_keys` names as what was meant."""
+        corrections = "".join(nearest(name, keys) for name in data if name not in keys)
         for name, key in keys.items():
             names = {name, key.rules.get("single", name)}
             if "needed" in key.rules and names.isdisjoint(data) and name != key.rules.get("single"):
+                if any(repr(spelling) in corrections for spelling in names):
+                    continue
                 example = key.rules["needed"]
                 shortest = min(names, key=len)
                 self.report(path, f"needs {shortest!r}{' ' if example[:1] == '(' else ''}{example}")

@@ -131,6 +131,12 @@ def test_missing_required_keys_are_named() -> None:
     ]
 
 
+def test_mistyped_required_key_is_one_problem() -> None:
+    assert problems(SMALL.replace("scorers:", "scorer:")) == [
+        "qa.yaml:3:1: scorer: unknown key; did you mean 'scorers'?"
+    ]
+
+
 def test_invalid_yaml_is_reported_with_line_and_column() -> None:
     (message,) = problems("dataset: [1, 2\ntarget: x\n")
     assert message.startswith("qa.yaml:2:7: is not valid YAML: ")
