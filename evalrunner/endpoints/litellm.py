@@ -151,8 +151,11 @@ def check_provider(model: str) -> None:
         import_litellm().get_llm_provider(model)
     except Exception:  # LiteLLM's class of it depends on the version
         known = [name for name in names if name.endswith(f"/{model}")]
-        hint = f"write {' or '.join(sorted(known)[:3])}" if known else f"write PROVIDER/MODEL{nearest(model, names)}"
-        raise SuiteError(f"LiteLLM knows no provider of the model {model!r}; {hint}, or set base_url") from None
+        hint = " or ".join(sorted(known)[:3]) or "PROVIDER/MODEL"
+        near = "" if known else nearest(model, names)
+        raise SuiteError(
+            f"LiteLLM knows no provider of the model {model!r}; write {hint}, or set base_url (--base-url URL){near}"
+        ) from None
 
 
 class LiteLLMEndpoint:

@@ -271,8 +271,10 @@ class Assembler:
             )
         prompt = self._prompt(spec.prompt or suite.prompt)
         merged = {**suite.params, **spec.model.params}
+        before = len(self.document.problems)
         opened = self._open(suite, replace(spec.model, params=merged))
         if opened is None and (hint := nearest(spec.name, self.document.excluded_targets)):
+            del self.document.problems[before:]  # the name is a misspelled target, not a model
             self.document.problem(spec.key_path, f"the suite has no target {spec.name!r}{hint}")
         if prompt is None or opened is None:
             return None

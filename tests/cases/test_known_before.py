@@ -532,7 +532,7 @@ def test_a_file_of_another_layout_names_it(name: str, text: str, message: str) -
     [
         ("smal", "write PROVIDER/MODEL, or set base_url"),
         ("mistral-large-latest", "or mistral/mistral-large-latest, or set base_url"),
-        ("opnai/gpt-4o-mini", "write PROVIDER/MODEL; did you mean "),
+        ("opnai/gpt-4o-mini", "write PROVIDER/MODEL, or set base_url (--base-url URL); did you mean "),
     ],
 )
 def test_a_model_without_a_known_provider_is_refused(model: str, hint: str) -> None:
@@ -554,9 +554,8 @@ def test_a_misspelled_target_of_the_command_line_is_refused() -> None:
     path = suite(targets=[{"name": "small", **RECORDED}, {"name": "large", **RECORDED}])
     assert command(path, "--target", "small", "-q").code == 0
     ended = command(path, "--target", "smal", "-q")
-    assert (
-        ended.code == 2 and "--target: targets[0]: the suite has no target 'smal'; did you mean 'small'?" in ended.err
-    )
+    problem = "--target: targets[0]: the suite has no target 'smal'; did you mean 'small'?"
+    assert (ended.code, ended.err) == (2, problem)
 
 
 def test_a_misspelled_variable_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
