@@ -68,16 +68,21 @@ Diff = Annotated[
 ]
 JunitRows = Annotated[bool, typer.Option("--junit-rows", help="Add the rows to JUnit reports.")]
 DEFAULT_DIFF = 2
+DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".parquet")
 OUTPUT_FORMATS = " ".join(name for name in BUILTIN["reporters"] if name.startswith("."))
 """The extensions of outputs, in place of this name in the docstring of a command."""
 
 
 def expand_folders(suites: Iterable[str]) -> list[str]:
-    """The suites, with those of each folder in its place. Raises SuiteError for a folder without one."""
+    """The suites, with those of each folder in its place. Raises SuiteError for a folder without one, and for a data file."""
     from evalrunner.suite.discovery import find_suites
 
     paths: list[str] = []
     for suite in suites:
+        if suite.lower().endswith(DATA_ENDINGS) and os.path.isfile(suite):  # noqa: PTH113  never raises
+            raise SuiteError(
+                f"{suite}: is a data file, not a suite; write a suite for it: evalrun init --from {shlex.quote(suite)}"
+            )
         if not os.path.isdir(suite):  # noqa: PTH112  never raises
             paths.append(suite)
         elif found := find_suites(Path(suite), named=True):

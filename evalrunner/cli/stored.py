@@ -351,7 +351,10 @@ def show_baseline(path: Annotated[Path, typer.Argument(metavar="FILE", help="The
     try:
         stored = read_baseline(path, label=str(path))
     except FileNotFoundError:
-        raise SuiteError(f"{str(path)!r}: file not found") from None
+        raise SuiteError(
+            f"{str(path)!r}: file not found; name the file of a baseline, such as "
+            "baselines/SUITE/main.jsonl ('evalrun baseline list' lists them)"
+        ) from None
     for line in render_baseline(stored):
         typer.echo(line)
 

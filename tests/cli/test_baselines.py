@@ -33,6 +33,12 @@ def test_baseline_file_is_small_sorted_and_deterministic() -> None:
     assert BASELINE.read_bytes() == first
 
 
+def test_name_of_a_baseline_in_place_of_its_file_is_explained() -> None:
+    done = evalrun("baseline", "show", "main")
+    assert done.returncode == 2
+    assert "'main': file not found; name the file of a baseline, such as baselines/SUITE/main.jsonl" in done.stderr
+
+
 def test_baseline_lines_change_only_with_their_score() -> None:
     data(worse=1)
     evalrun(suite(), "-q")

@@ -98,6 +98,15 @@ def test_missing_suite_is_one_error_line() -> None:
     assert done.stderr == "evalrun: sum.yaml: file not found; did you mean 'sums.yaml'?\n"
 
 
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.JSONL"])
+def test_data_file_in_place_of_a_suite_is_named_as_such(name: str) -> None:
+    Path(name).write_bytes(b"frage;antwort\nWie hei\xdft er?;Max\n")
+    done = evalrun(name)
+    assert (done.returncode, done.stdout) == (2, "")
+    message = f"evalrun: {name}: is a data file, not a suite; write a suite for it: evalrun init --from {name}\n"
+    assert done.stderr == message
+
+
 def test_problems_of_all_suites_are_reported_before_any_call() -> None:
     good = write(SUITE)
     done = evalrun(good, write(SUITE.replace("exact_match", "exact_mach"), "bad.yaml"))
@@ -144,7 +153,7 @@ def test_show_prints_a_stored_run() -> None:
     assert "failed rows of recorded (" in failed.stdout
     assert "4+4?" in failed.stdout and "2+2?" not in failed.stdout
     listed = evalrun("runs")
-    assert re.search(r"sums +DONE +0 +4/4 +exact_match/v1 0\.333", listed.stdout)
+    assert re.search(r"sums +DONE +exact_match 0\.333 .* 4/4 ", listed.stdout)
     assert evalrun("show", "nope").returncode == 2
 
 
