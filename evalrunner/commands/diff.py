@@ -46,8 +46,9 @@ def _pairs(names: Sequence[Sequence[str]], wanted: Sequence[str], *, same: bool)
     if same:
         if len(names[0]) == 2:
             return [(names[0][0], names[0][1])]
-        hint = "name another run" if len(names[0]) == 1 else f"name two targets: --targets A,B{_known(names[0])}"
-        raise SuiteError(f"a run cannot be compared with itself; {hint}")
+        if len(names[0]) == 1:
+            raise SuiteError(f"the run has one target only, {names[0][0]!r}; name a second run to compare it with")
+        raise SuiteError(f"a run cannot be compared with itself; name two targets: --targets A,B{_known(names[0])}")
     shared = [(name, name) for name in names[0] if name in names[1]]
     if shared:
         return shared

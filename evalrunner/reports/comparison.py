@@ -229,6 +229,8 @@ def pareto_lines(comparison: Comparison) -> Iterator[str]:
 def _difference_lines(comparison: Comparison) -> Iterator[Any]:
     """How each candidate differs from the first in configuration."""
     first = comparison.candidates[0].name
+    if any(candidate.differs for candidate in comparison.candidates[1:]):
+        yield styled("")
     for candidate in comparison.candidates[1:]:
         lines = candidate.differs[:MAX_DIFFERENCES]
         more = len(candidate.differs) - len(lines)

@@ -51,7 +51,7 @@ def test_diff_of_two_targets_lists_regressions_first() -> None:
     assert "/new → " in output and "/old: 5 rows changed (1 worse, 3 better, 1 output only); 1 unchanged" in " ".join(
         output.split()
     )
-    assert re.search(r"q3 +q3\? +red +blue +1\.000 → 0\.000", output)
+    assert re.search(r"q3 +q3\? +was red +now blue +exact_match 1 → 0", output)
     assert "and 3 more" in output
 
 
@@ -91,7 +91,7 @@ def test_diff_of_incomparable_runs_is_an_error() -> None:
     write(ROWS, SUITE.replace("name: old", "name: other").replace("name: new", "name: more"))
     two = run()
     for args, message in (
-        ((one,), "name another run"),
+        ((one,), "the run has one target only, 'old'; name a second run to compare it with"),
         ((one, two), "no target in common; name two: --targets A,B; known: 'old', 'other', 'more'"),
         ((one, two, "--targets", "old,mor"), "unknown target 'mor'; did you mean 'more'?"),
         ((one, two, one), "got 3"),
