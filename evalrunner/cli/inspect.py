@@ -157,7 +157,10 @@ def schema() -> None:
 
 
 def list_parts(
-    group: Annotated[Literal["scorers", "targets", "datasets", "suites"], typer.Argument(help="What to list.")],
+    group: Annotated[
+        Literal["scorers", "targets", "datasets", "suites"],
+        typer.Argument(metavar="KIND", help="scorers, targets, datasets or suites."),
+    ],
 ) -> None:
     """List scorers, targets or datasets with their options, or suites.
 
