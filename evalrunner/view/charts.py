@@ -104,9 +104,10 @@ class _Series:
 def charts(runs: Sequence[StoredRun], accepted: Mapping[str, Sequence[str]]) -> list[Chart]:
     """A chart for the headline metric of each scorer, and for each other metric with a gate; oldest run first.
 
-    `accepted` holds the names of the baselines by run id. Metrics without any value are omitted.
+    `accepted` holds the names of the baselines by run id. Metrics without any value are omitted, and so are runs of failed
+    samples only.
     """
-    ended = [run for run in runs if run.metrics is not None]
+    ended = [run for run in runs if run.metrics is not None and run.record.failed_from is None]
     return [_chart(series, ended, accepted) for series in _series(ended)]
 
 
@@ -201,7 +202,7 @@ def _point(run: StoredRun, target: str, metric: Metric, x: float, height: Callab
     between = "" if no_ends else f" ({interval(metric.low, metric.high, beside=(metric.value,))})"
     text = number(metric.value, metric.unit, beside=(metric.low, metric.high))
     anchor = "start" if x < 25 else "end" if x > 75 else "middle"
-    facts = f"n={metric.n}, {run.started_at}, {run.verdict.replace('_', ' ')}"
+    facts = f"n={metric.n}, {run.started_at}, {run.verdict}"
     assert metric.value is not None  # those without one are not drawn
     return Point(x, height(metric.value), low, high, run, f"{target}: {text}{between}", facts, anchor)
 

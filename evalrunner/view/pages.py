@@ -318,8 +318,8 @@ class Pages:
 
 
 def _filter(query: Mapping[str, Sequence[str]]) -> RunFilter:
-    """The filter in an address: `?tag=release-1&verdict=fail`."""
-    return RunFilter(query.get("tag", [""])[0], query.get("verdict", [""])[0].replace("no baseline", "no_baseline"))
+    """The filter in an address: `?tag=release-1&verdict=no_baseline`."""
+    return RunFilter(query.get("tag", [""])[0], query.get("verdict", [""])[0].replace("_", " "))
 
 
 def _query(runs: Sequence[str]) -> str:

@@ -14,13 +14,16 @@ from typing import Final, TypeAlias
 from evalrunner.baselines.file import FOLDER, read_baseline_head
 from evalrunner.domain import Metric
 from evalrunner.errors import RunNotFoundError, SuiteError
+from evalrunner.reports.view import run_word
 from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, RUN_FILE, RunFolder, list_runs
 from evalrunner.runs.notes import NOTES_FILE, RunNotes
 from evalrunner.runs.record import MetricsRecord, RunRecord
 
 FILES: Final = (REPORT_FILE, "summary.md", "table.csv", METRICS_FILE, RUN_FILE)  # of a run that may be served
-NOT_FINISHED: Final = "not finished"
-VERDICTS: Final = ("pass", "fail", "inconclusive", "untrusted", "no_baseline", NOT_FINISHED)
+VERDICTS: Final = (
+    "pass", "fail", "inconclusive", "untrusted", "no baseline", "done", "interrupted", "not finished",
+)  # fmt: skip
+"""The words of runs in lists and filters."""
 MAX_CACHED_RUNS: Final = 4000  # about 10 kB each
 MAX_BASELINES: Final = 50  # of a suite
 Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
@@ -37,7 +40,9 @@ class StoredRun:
 
     @property
     def verdict(self) -> str:
-        return self.record.verdict or NOT_FINISHED
+        """The run in a word of `VERDICTS`: `done` where there is no gate."""
+        gated = self.metrics is not None and bool(self.metrics.gates)
+        return run_word(self.record.verdict, self.record.exit_code, gated=gated).lower()
 
     @property
     def started_at(self) -> str:
@@ -175,7 +180,7 @@ def known_tags(folders: Sequence[RunFolder]) -> list[str]:
 def verdict_counts(runs: Sequence[StoredRun]) -> str:
     """`17 pass, 3 fail`."""
     counts = Counter(run.verdict for run in runs)
-    return ", ".join(f"{counts[verdict]} {verdict.replace('_', ' ')}" for verdict in VERDICTS if counts[verdict])
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
 
 
 def accepted_baselines(runs: Sequence[StoredRun], roots: Sequence[Path]) -> list[AcceptedBaseline]:

@@ -17,6 +17,7 @@ from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.notes import RunNotes
 from evalrunner.view.charts import HEIGHT, TOP, Axis
 from evalrunner.view.stored import RunStore
+from tests.fakes.command import evalrun
 from tests.view.test_server import EVIL, ONE, Browser, browser, plain, write_suite  # noqa: F401
 
 GATES = """target: {type: recorded, column: a, name: one}
@@ -73,6 +74,17 @@ def test_accepted_runs_are_marked_in_chart_list_and_run(browser: Browser) -> Non
     assert "Accepted as baseline ◆ main ◆ release" in plain(browser.page(f"/runs/s/{first.id}"))
     shutil.rmtree(first.path)
     assert f"Baseline main is run {first.id}, which is not in this folder." in plain(browser.page("/suites/s"))
+
+
+def test_runs_of_failed_samples_are_listed_but_not_drawn(browser: Browser) -> None:  # noqa: F811
+    suite = write_suite(more=ONE)
+    whole = run(suite)
+    assert evalrun(suite, "-q", "--failed-from", whole.id).returncode == 0
+    (again,) = [path for path in Path("runs/s").iterdir() if path.name != whole.id]
+    page = browser.page("/suites/s")
+    assert len(re.findall('class="point"', page)) == 1
+    assert f"{again.name} failed samples of {whole.id}" in plain(page)
+    assert f"Only the samples that failed in {whole.id}" in plain(browser.page(f"/runs/s/{again.name}"))
 
 
 @pytest.mark.parametrize("place", ["{outside}/s.yaml", "../outside/s.yaml", "\x00/s.yaml", "//host/share/s.yaml"])

@@ -42,6 +42,8 @@ def test_lists_are_filtered_by_tag_and_verdict(browser: Browser, path: str) -> N
     assert listed(browser.page(f"{path}?verdict=fail")) == [failed.run_id]
     assert listed(browser.page(f"{path}?verdict=pass")) == [tagged.run_id, passed.run_id]
     assert listed(browser.page(f"{path}?tag={quote('v1/x+y', safe='')}&verdict=pass")) == [tagged.run_id]
+    done = evalrunner.run_suite(write_suite("a", more=ONE.partition("gates")[0]))
+    assert listed(browser.page(f"{path}?verdict=done")) == [done.run_id]
     page = browser.page(f"{path}?tag=unknown&verdict=fail")
     assert listed(page) == []
     assert "No run matches." in page
