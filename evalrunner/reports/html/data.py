@@ -31,7 +31,7 @@ from evalrunner.reports.view import RunView
 from evalrunner.reports.worst_rows import BaselineLookup, BaselineScores
 from evalrunner.runs.folder import ROWS_FILE
 from evalrunner.runs.provenance import ScorerProvenance, TargetProvenance
-from evalrunner.runs.record import UsageRecord, to_json
+from evalrunner.runs.record import RunRecord, UsageRecord, to_json
 from evalrunner.runs.row_log import BrokenRecord, decode_row, is_event
 from evalrunner.storage import dump_json
 
@@ -72,6 +72,7 @@ def overview_data(view: RunView) -> dict[str, Any]:
     """Verdict, gates, metrics, usage and configuration of a run."""
     run = view.record
     assert run is not None  # only views of tests have none
+    baselines = dict(_baseline_parts(view))
     return {
         "suite": run.suite,
         "run_id": run.run_id,
@@ -97,13 +98,48 @@ def overview_data(view: RunView) -> dict[str, Any]:
                 view.targets[name].usage if view.numbers else None,
                 view.answers_planned,
             )
-            | {"epochs": to_json(view.targets[name].epochs)}
+            | {"epochs": to_json(view.targets[name].epochs), "baseline": baselines.get(name)}
             for name, target in run.targets.items()
         ],
         "gates": to_json(view.gates),
         "comparison": comparison_part(view.comparison),
         "shape": {"group": GROUP, "answer": ANSWER, "cell": CELL, "states": STATES},
     }
+
+
+def _baseline_parts(view: RunView) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Metrics, p50 latency, cost of an answer and errors of each target in the run of its baseline, if that is still there."""
+    if view.baseline_run is None:
+        return
+    folder = view.folder.parent / view.baseline_run
+    try:
+        run = RunRecord.load(folder)
+        numbers = run.load_metrics(folder)
+    except RunError:
+        return
+    targets = {} if numbers is None else numbers.targets
+    for name in view.targets:
+        partner = targets.get(name) or (
+            next(iter(targets.values())) if len(targets) == len(view.targets) == 1 else None
+        )
+        if partner is None:
+            continue
+        whole = [metric for metric in partner.metrics if metric.slice is None]
+        by_name = {(metric.scorer, metric.aggregate): metric for metric in whole}
+        latency, cost = by_name.get(("latency", "p50")), by_name.get(("cost_usd", "mean"))
+        yield (
+            name,
+            {
+                "p50": latency and latency.value,
+                "cost": (cost and cost.value) or None,
+                "errors": latency and latency.errors,
+                "metrics": [
+                    {"name": each.name, "value": each.value, "low": each.low, "high": each.high, "unit": each.unit}
+                    for each in whole
+                    if each.scorer in run.scorers and each.value is not None
+                ],
+            },
+        )
 
 
 def suite_text(resolved: Mapping[str, Any]) -> str | list[Any] | None:

@@ -58,7 +58,7 @@ def test_filters_are_in_the_address_and_the_address_sets_them(visit: Open, repor
     shared.page.wait_for_url(lambda url: "row=" not in url)
     assert address(shared) == link
     shared.page.click("#clear")
-    assert (address(shared), shared.count()) == ("#rows", "120 rows")
+    assert (address(shared), shared.count()) == ("#rows", "120 samples")
 
 
 def test_back_button_returns_to_the_previous_view(visit: Open, report: Path) -> None:
@@ -78,7 +78,7 @@ def test_unknown_parts_of_an_address_are_ignored(visit: Open, report: Path) -> N
     for link in ("#nothing", "#constructor", "#rows&show=constructor&sort=constructor&target=nobody&low=x&column=%ff",
                  "#rows&scorer=__proto__&state=toString&sort=-score:99", "#rows&row=nobody"):  # fmt: skip
         opened = visit(report, link=link)
-        assert opened.count() == "120 rows", link
+        assert opened.count() == "120 samples", link
         assert opened.page.locator("dialog[open]").count() == 0
         assert opened.page.is_visible("#row-table" if link.startswith("#rows") else "#leaderboard"), link
 
@@ -99,7 +99,7 @@ def test_pills_count_their_rows(visit: Open, report: Path) -> None:
     page = opened.page
     for show in ("failures", "disagreements", "regressions", "unscored"):
         page.click(f"#show-{show}")
-        assert opened.count() == f"{page.inner_text(f'#count-{show}')} of 120 rows"
+        assert opened.count() == f"{page.inner_text(f'#count-{show}')} of 120 samples"
     assert page.inner_text("#tab-rows-note") == f"{page.inner_text('#count-regressions')} worse"
 
 
@@ -120,3 +120,34 @@ def test_row_of_the_overview_opens_and_closes_there(visit: Open, report: Path) -
     opened.page.keyboard.press("Escape")
     opened.page.wait_for_url("**/report.html")
     assert opened.page.is_visible("#leaderboard")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [400, 800, 1400])
+def test_the_way_from_the_verdict_to_a_shared_row(visit: Open, report: Path, width: int) -> None:
+    opened = visit(report, width=width)
+    page = opened.page
+    assert page.locator(".verdict .why").is_visible() and page.locator("#leaderboard").is_visible()
+    notable = page.locator("#notable-rows .scroll")
+    assert notable.evaluate("box => box.scrollWidth <= box.clientWidth + 1")
+    title = page.locator("#tradeoff svg[role=img] title").first
+    assert title.text_content() == "contains vs cost per 1,000 answers"
+    page.select_option("#tradeoff-scorer", label="token_f1")
+    assert title.text_content() == "token_f1 vs cost per 1,000 answers"
+    page.click("#notable .more")
+    page.click("#show-failures")
+    found = opened.count()
+    assert found == f"{page.inner_text('#count-failures')} of 120 samples"
+    link = page.locator("#row-table tbody th a").nth(1)
+    name, href = link.inner_text(), link.get_attribute("href")
+    shared = visit(report, width=width, link=href)
+    assert shared.page.inner_text("#detail-title") == name
+    assert shared.count() == found
+    shared.page.keyboard.press("Escape")
+    assert shared.ids() == opened.ids()
+
+
+def test_controls_have_room_for_a_thumb_on_a_phone(visit: Open, report: Path) -> None:
+    page = visit(report, width=400, link="#rows").page
+    for control in page.locator("button:visible, select:visible, input:visible, summary:visible").all():
+        assert control.bounding_box()["height"] >= 40, control.get_attribute("id")

@@ -67,7 +67,7 @@ CUT = """
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("width", [400, 800, 1400])
 def test_axe_finds_no_serious_issue(visit: Open, report: Path, scheme: str, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing").Axe()
     opened = visit(report, scheme=scheme, width=width)
@@ -92,10 +92,12 @@ def test_first_screen_shows_verdict_leaderboard_and_gates(visit: Open, report: P
     page = visit(report).page
     assert page.inner_text("h1") == "capitals"
     assert page.inner_text(".verdict .word").split()[-1] == "Untrusted"
-    assert page.inner_text(".verdict .why").startswith("The result is untrusted and says nothing about the model:")
+    assert page.inner_text(".verdict .why").startswith("contains of short prompt: 0.8632 on 95 of 109 answers")
     assert page.inner_text("#causes") == (
         "service: 13 of 120 answers failed: function: answer() in service.py:3 raised ValueError: the service is down"
     )
+    facts = page.inner_text("#top > .facts")
+    assert [word in facts for word in ("120 samples", "3 targets", "360 rows")] == [True] * 3
     assert "6 gates: 3 untrusted, 2 inconclusive, 1 pass" in page.inner_text("#top > .facts")
     board = page.locator("#leaderboard")
     heads = [text.split("\n")[0] for text in board.locator("thead th").all_inner_texts()]
@@ -149,38 +151,38 @@ def test_cached_answers_do_not_lower_the_cost_of_a_target(visit: Open, report: P
 def test_rows_can_be_searched_filtered_and_sorted(visit: Open, report: Path) -> None:
     opened = visit(report, link="#rows")
     page = opened.page
-    assert opened.count() == "120 rows"
+    assert opened.count() == "120 samples"
     page.fill("#search", "(117)")
-    opened.await_count("1 of 120 rows")
+    opened.await_count("1 of 120 samples")
     assert opened.ids() == ["q117"]
     page.click("#clear")
-    assert opened.count() == "120 rows"
+    assert opened.count() == "120 samples"
     page.click("#more-filters summary")
     page.select_option("#state", "error")
-    assert opened.count() == "13 of 120 rows"
+    assert opened.count() == "13 of 120 samples"
     page.select_option("#target", label="short prompt")
-    assert opened.count() == "0 of 120 rows"
+    assert opened.count() == "0 of 120 samples"
     page.click("text=Show all")
     page.select_option("#column", label="topic")
     page.select_option("#value", "=asia")
-    assert opened.count() == "40 of 120 rows"
+    assert opened.count() == "40 of 120 samples"
     page.click("#clear")
     page.click("#show-regressions")
     worse = opened.count()
-    assert worse.endswith("of 120 rows") and worse != "120 of 120 rows"
+    assert worse.endswith("of 120 samples") and worse != "120 of 120 samples"
     page.click("#clear")
     page.select_option("#scorer", label="token_f1")
     assert page.inner_text("th button[data-sort='score:0']").split("\n")[0] == "short prompt"
     page.fill("#low", "0.3")
     page.fill("#high", "0.4")
     result = {row["id"] for row in rows_of(report) if 0.3 <= (row["cells"]["token_f1"]["value"] or 0) <= 0.4}
-    opened.await_count(f"{len(result)} of 120 rows")
+    opened.await_count(f"{len(result)} of 120 samples")
     page.click("#clear")
     page.click("button[data-sort='id']")
     page.click("button[data-sort='id']")
     assert opened.ids()[:2] == ["q119", "q118"]
     assert page.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
-    assert page.inner_text("#live") == "120 rows found"
+    assert page.inner_text("#live") == "120 samples found"
 
 
 def test_disagreement_filter_keeps_rows_with_different_scores(visit: Open, report: Path) -> None:
@@ -190,7 +192,7 @@ def test_disagreement_filter_keeps_rows_with_different_scores(visit: Open, repor
     by_id: dict[str, set[Any]] = {}
     for row in rows_of(report):
         by_id.setdefault(row["id"], set()).add(row["cells"]["contains"]["value"])
-    assert opened.count() == f"{sum(len(values) > 1 for values in by_id.values())} of 120 rows"
+    assert opened.count() == f"{sum(len(values) > 1 for values in by_id.values())} of 120 samples"
 
 
 def test_rows_are_paginated(visit: Open, report: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ET
 import zlib
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ from typing import Any
 
 import pytest
 
+from evalrunner import run_suite
 from evalrunner.domain import Cell, Completion, Row, Sample
 from evalrunner.errors import RunError
 from evalrunner.redact import register_secret
-from evalrunner.reports.html.data import ANSWER, RowIndex, inline_json, json_text
+from evalrunner.reports.html.data import ANSWER, RowIndex, inline_json, json_text, overview_data
 from evalrunner.reports.html.forest import forest_svg
 from evalrunner.reports.html.page import ASSETS, SCRIPTS, STYLES, write_report
 from evalrunner.reports.view import stored_view
@@ -247,3 +249,26 @@ def test_unknown_extension_and_run_are_errors() -> None:
         "should be one of .csv, .html, .json, .jsonl, .md, .parquet, .png, .svg, .xlsx, .xml" in done.stderr,
     ) == (2, True)
     assert evalrun("report", "nope").returncode == 2
+
+
+def test_the_baseline_has_the_numbers_of_its_run() -> None:
+    rows = [
+        {"id": f"q{place}", "input": "x", "expected": "a", "old": "a", "new": "a" if place % 2 else "b"}
+        for place in range(40)
+    ]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    suite = "name: s\ndataset: rows.jsonl\ntarget: {type: recorded, column: COLUMN}\nscorers: [exact_match, token_f1]\n"
+    gate = "gates: [{metric: exact_match, baseline: main, max_drop: 0.05}]\n"
+    Path("s.yaml").write_text(suite.replace("COLUMN", "old"))
+    before = run_suite("s.yaml").folder
+    assert evalrun("baseline", "accept", str(before)).code == 0
+    Path("s.yaml").write_text(suite.replace("COLUMN", "new") + gate)
+    folder = run_suite("s.yaml").folder
+    data = overview_data(stored_view(RunFolder(folder)))
+    baseline = data["targets"][0]["baseline"]
+    assert [each["name"] for each in baseline["metrics"]] == ["exact_match/v1", "token_f1/v1/mean"]
+    assert baseline["metrics"][0]["low"] == pytest.approx(0.912, abs=0.001)
+    assert baseline["errors"] == 0 and baseline["cost"] is None
+    assert data["sentence"] == "exact_match fell 50 points below main (allowed 5). 20 samples got worse."
+    shutil.rmtree(before)
+    assert overview_data(stored_view(RunFolder(folder)))["targets"][0]["baseline"] is None

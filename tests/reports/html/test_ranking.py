@@ -94,4 +94,4 @@ def test_rows_of_several_runs_are_side_by_side(visit: Callable[..., Visit]) -> N
     opened.shoot("compared-runs")
     assert opened.page.locator("h1").inner_text() == "s"
     assert "3 targets of 3 runs side by side." in opened.page.locator("#top").inner_text()
-    assert opened.count() == "96 rows"
+    assert opened.count() == "96 samples"

@@ -6,6 +6,8 @@ const SCORED = SHAPE.states.indexOf("scored");
 const ROWS = [];
 let LOADED = false; // whether all rows are in ROWS
 const SEVERAL = DATA.targets.length > 1;
+// What a line of the table of rows is: a row is a sample × target × epoch, a line has those of all targets
+const LINE = !SEVERAL ? "row" : DATA.about.epochs > 1 ? "sample-epoch pair" : "sample";
 
 const at = (names) => Object.fromEntries(names.map((name, place) => [name, place]));
 const G = at(SHAPE.group), A = at(SHAPE.answer), C = at(SHAPE.cell);

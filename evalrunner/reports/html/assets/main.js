@@ -48,7 +48,7 @@ function buildPage() {
 function rowsNote() {
   const { groups, shown: kept, limit } = DATA.rows;
   const parts = ["Click a row or press Enter for details; arrow keys move between rows."];
-  if (kept < groups) parts.push(`The page shows the first ${count(kept)} of ${count(groups)} rows; table.csv has all of them.`);
+  if (kept < groups) parts.push(`The page shows the first ${count(kept)} of ${counted(groups, LINE)}; table.csv has all of them.`);
   if (ROWS.some((row) => [row.input, ...DATA.targets.map((_, place) => row.output(place))].some(Array.isArray)))
     parts.push(`Texts are truncated after ${count(limit)} characters; table.csv and rows.jsonl have the full texts.`);
   return parts.join(" ");

@@ -21,14 +21,11 @@ function badge(verdict) {
 function buildTop() {
   const [kind, word] = verdictWord();
   const { about } = DATA;
-  const rows = about.rows === about.rows_planned ? counted(about.rows ?? 0, "row") : `${count(about.rows ?? DATA.rows.groups)} of ${counted(about.rows_planned, "row")}`;
   const costs = [...DATA.targets, ...Object.values(DATA.judges)].map((part) => (part.usage || {}).cost_usd).filter(Number.isFinite);
   const facts = [
     about.started_at && h("time", { datetime: about.started_at }, dateText(about.started_at)),
     gateCounts(),
-    rows,
-    SEVERAL && counted(DATA.targets.length, "target"),
-    about.epochs > 1 && `${about.epochs} epochs`,
+    ...sizeFacts(),
     Number.isFinite(about.duration_s) && seconds(about.duration_s),
     costs.length > 0 && number(costs.reduce((sum, cost) => sum + cost, 0), "USD"),
   ].filter(Boolean);
@@ -42,6 +39,18 @@ function buildTop() {
         h("p", { class: "why", dir: "auto" }, DATA.sentence),
         h("ul", { class: "causes plain", id: "causes" }, DATA.targets.map((_, place) => causeLine(place, null))))),
     h("p", { class: "facts" }, facts.map((fact) => h("span", null, fact)))]);
+}
+
+// `300 samples`, `3 targets`, `2 epochs`; of several targets or epochs also `1,800 rows`, of a run that did not end `182 of 300 rows`.
+function sizeFacts() {
+  const { rows, rows_planned: planned, epochs } = DATA.about, each = DATA.targets.length * epochs;
+  const whole = planned % each === 0, ended = rows === planned;
+  return [
+    whole && counted(planned / each, "sample"),
+    SEVERAL && counted(DATA.targets.length, "target"),
+    epochs > 1 && `${epochs} epochs`,
+    (!ended || !whole || each > 1) && (ended ? counted(rows, "row") : `${count(rows ?? DATA.rows.groups)} of ${counted(planned, "row")}`),
+  ];
 }
 
 // How many answers of a target failed and why: `134 of 300 answers failed: server: 503 from api.example.com`.
@@ -109,10 +118,12 @@ function leaderboardSection() {
     const line = [targetName(place), ...shown.map((name, at) => metricCell(metricOf(target, name, null), place, domains.get(name), at)),
       ...(timed ? [number((latencies[place] || {}).value ?? null, "s")] : []),
       ...(priced ? [h("span", { id: `price-${place}` }, priceText((prices[place] || {}).value))] : []), errorsText(target)];
-    const before = baselineOf(target, shown);
-    const rest = columns.slice(1 + shown.length).map(() => h("span", { class: "nought" }, DASH));
+    const before = baselineOf(target, shown), run = target.baseline || {};
+    const unknown = (text) => (text ? text : h("span", { class: "nought", title: target.baseline ? "unknown" : "the run of the baseline is not in the runs folder" }, DASH));
+    const rest = [...(timed ? [unknown(Number.isFinite(run.p50) && number(run.p50, "s"))] : []),
+      ...(priced ? [unknown(Number.isFinite(run.cost) && priceText(run.cost))] : []), unknown(Number.isFinite(run.errors) && h("span", { class: "nought" }, count(run.errors)))];
     return before ? [line, [h("span", { class: "base-name" }, diamond(), h("span", { dir: "auto" }, oneLine(before.name, 60), h("span", { class: "faint" }, " baseline"))),
-      ...shown.map((name, at) => h("div", { id: `base-${place}-${at}` }, baselineCell(before.values.get(name), name, domains.get(name), at))), ...rest]] : [line];
+      ...shown.map((name, at) => h("div", { id: `base-${place}-${at}` }, baselineCell(before.values.get(name), name, domains.get(name), at, baselineMetric(target, name)))), ...rest]] : [line];
   });
   const notes = [names.length > shown.length && `${counted(names.length - shown.length, "more metric")} in Statistics.`, "Lines: 95% CI" + (DATA.gates.some((gate) => Number.isFinite(boundOf(gate))) ? ", dashed: gate." : "."), priced && "$/1k: cost of 1,000 answers."].filter(Boolean);
   return section("leaderboard", "Leaderboard", table("Leaderboard", columns, rows, { class: `leaderboard stack ${shown.length > 3 ? "compact" : ""}` }), h("p", { class: "hint" }, notes.join(" ")));
@@ -152,6 +163,8 @@ function closeDomain(name) {
     const metric = metricOf(target, name, null);
     if (metric) seen.push(metric.value, metric.low, metric.high);
     for (const gate of gatesOf(name, target.name)) seen.push(boundOf(gate), gate.baseline && gate.baseline.value);
+    const before = baselineMetric(target, name);
+    if (before) seen.push(before.value, before.low, before.high);
   }
   const known = seen.filter(Number.isFinite);
   if (!known.length) return whole;
@@ -198,6 +211,13 @@ function forestLine(metric, place, domain, width) {
     mark(place, inside(metric.value), 10, 4.5));
 }
 
+// A metric of the baseline's run, which has a CI: of the same samples that a gate compares, or of a metric without such a gate.
+function baselineMetric(target, name) {
+  const found = target.baseline && target.baseline.metrics.find((metric) => metric.name === name);
+  const gate = gatesOf(name, target.name).find((each) => each.baseline && Number.isFinite(each.baseline.value));
+  return found && (!gate || Math.abs(gate.baseline.value - found.value) < 1e-9) ? found : null;
+}
+
 // The baseline of a target: its name and the values that its gates compare with.
 function baselineOf(target, names) {
   const values = new Map();
@@ -205,23 +225,30 @@ function baselineOf(target, names) {
   for (const name of names)
     for (const gate of gatesOf(name, target.name))
       if (gate.baseline && Number.isFinite(gate.baseline.value)) { values.set(name, gate.baseline.value); first = first || gate.baseline.name; }
+  for (const name of names) {
+    const metric = baselineMetric(target, name);
+    if (metric && !values.has(name)) values.set(name, metric.value);
+  }
   return first === null ? null : { name: first, values };
 }
 
-function baselineCell(value, name, domain, at) {
+function baselineCell(value, name, domain, at, metric) {
   if (!Number.isFinite(value)) return h("span", { class: "nought" }, DASH);
   const width = FOREST_WIDTHS[at ? 1 : 0], x = linear(domain, [7, width - 7]);
+  const inside = (end) => Math.min(width - 2, Math.max(2, x(end))), ends = metric ? endsText(metric, metric.unit) : DASH;
   return h("div", { class: "measure" },
-    s("svg", { class: "forest", viewBox: `0 0 ${width} 20`, width, height: 20, role: "img", "aria-label": `${shortMetric(name)} of the baseline: ${number(value)}` },
-      s("line", { class: "grid", x1: 0, x2: width, y1: 10, y2: 10 }), s("path", { class: "before", d: "M0,-5L5,0L0,5L-5,0z", transform: `translate(${Math.min(width - 5, Math.max(5, x(value)))},10)` })),
-    h("div", null, h("b", { class: "value" }, number(value))));
+    s("svg", { class: "forest", viewBox: `0 0 ${width} 20`, width, height: 20, role: "img", "aria-label": `${shortMetric(name)} of the baseline: ${number(value)}${ends === DASH ? "" : `, 95% CI ${ends}`}` },
+      s("line", { class: "grid", x1: 0, x2: width, y1: 10, y2: 10 }),
+      ends !== DASH && s("line", { class: "whisker", x1: inside(metric.low ?? domain[0]), x2: inside(metric.high ?? domain[1]), y1: 10, y2: 10 }),
+      s("path", { class: "before", d: "M0,-5L5,0L0,5L-5,0z", transform: `translate(${Math.min(width - 5, Math.max(5, x(value)))},10)` })),
+    h("div", null, h("b", { class: "value" }, number(value)), ends !== DASH && h("span", { class: "ends" }, ends)));
 }
 
 // The baseline's values of metrics that no gate compares, where the rows have its scores and the metric is their mean.
 function fillBaselines() {
   DATA.targets.forEach((target, place) => headlines().slice(0, MAX_SCORERS).forEach((name, at) => {
     const cell = document.getElementById(`base-${place}-${at}`), metric = metricOf(target, name, null);
-    if (!cell || !metric || baselineOf(target, [name])) return;
+    if (!cell || !metric || baselineOf(target, [name]) || baselineMetric(target, name)) return;
     const scorer = DATA.scorers.findIndex((found) => found.name === metric.scorer);
     const now = ROWS.map((row) => row.value(place, scorer)).filter((value) => value !== null);
     const before = ROWS.map((row) => row.before(place, scorer)).filter(Number.isFinite);

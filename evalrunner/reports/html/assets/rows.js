@@ -29,7 +29,7 @@ function applyFilters() {
   for (const show of pills()) document.getElementById(`show-${show}`).setAttribute("aria-pressed", QUERY.show === show ? "true" : "false");
   document.getElementById("clear").hidden = JSON.stringify(QUERY) === JSON.stringify(DEFAULT_QUERY);
   drawPage();
-  const text = FOUND.length === ROWS.length ? `${counted(ROWS.length, "row")}` : `${count(FOUND.length)} of ${counted(ROWS.length, "row")}`;
+  const text = FOUND.length === ROWS.length ? counted(ROWS.length, LINE) : `${count(FOUND.length)} of ${counted(ROWS.length, LINE)}`;
   document.getElementById("count").textContent = text;
   say(`${text} found`);
   if (LOADED && VIEW === "rows") writeAddress();
@@ -40,7 +40,7 @@ function drawPage() {
   const scorer = DATA.scorers.length ? QUERY.scorer : -1;
   document.getElementById("row-table").replaceChildren(
     h("caption", { class: "unseen" }, "Rows with input, expected answers, and each target's answer and scores. Enter opens a row."),
-    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, sortHead("Row", "id", "row-id"), sortHead("Input", "input"), sortHead("Expected", "expected", "expected"),
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, sortHead("Sample", "id", "row-id"), sortHead("Input", "input"), sortHead("Expected", "expected", "expected"),
       DATA.targets.map((target, place) => scorer < 0 ? h("th", { scope: "col", role: "columnheader" }, targetName(place)) : sortHead(targetName(place), `score:${place}`, "", `by ${oneLine(DATA.scorers[scorer].name, 24)}`)))),
     h("tbody", { role: "rowgroup" }, part.map(rowLine),
       !part.length && h("tr", { role: "row" }, h("td", { role: "cell", colspan: 3 + DATA.targets.length, class: "none" }, ROWS.length ? "No matching rows. " : "There are no rows. ", ROWS.length > 0 && h("button", { type: "button", class: "quiet", onclick: resetFilters }, "Show all")))));
