@@ -261,7 +261,7 @@ def test_the_baseline_has_the_numbers_of_its_run() -> None:
     gate = "gates: [{metric: exact_match, baseline: main, max_drop: 0.05}]\n"
     Path("s.yaml").write_text(suite.replace("COLUMN", "old"))
     before = run_suite("s.yaml").folder
-    assert evalrun("baseline", "accept", str(before)).code == 0
+    assert evalrun("baseline", "accept", str(before)).returncode == 0
     Path("s.yaml").write_text(suite.replace("COLUMN", "new") + gate)
     folder = run_suite("s.yaml").folder
     data = overview_data(stored_view(RunFolder(folder)))

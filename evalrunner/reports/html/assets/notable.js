@@ -45,7 +45,7 @@ function noticesOf() {
   return notices.length ? h("ul", { class: "notices", id: "notices", "aria-label": "Notes" }, notices.map((text) => h("li", { dir: "auto" }, text))) : null;
 }
 
-// The rows to look at first: those that got worse, else those where the targets differ, else the lowest scores.
+// The rows to look at first: those that got worse, else the lowest scores.
 
 function notableSection() {
   if (!DATA.rows.groups || !DATA.scorers.length) return null;

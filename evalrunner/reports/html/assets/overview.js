@@ -4,7 +4,7 @@ const VERDICTS = { fail: "fail", untrusted: "untrusted", inconclusive: "inconclu
 const SIGNS = { pass: "✓", fail: "✕", inconclusive: "?", untrusted: "!", no_baseline: "○" };
 const MAX_SCORERS = 4; // of the leaderboard
 const MAX_NOTABLE = 5; // rows below it
-const MAX_CONCLUSIONS = 3; // metrics whose conclusions are not folded
+const CONCLUSIONS_LENGTH = 700; // characters of conclusions that are not folded, in whole metrics, but for the first
 const FOREST_WIDTHS = [170, 96]; // of the first scorer, and of the others
 
 // The kind of the verdict, which selects its color, and its word.
@@ -262,7 +262,10 @@ function conclusionsBlock() {
   if (!found) return null;
   const lines = found.metrics.map((metric, place) => found.conclusions[place].map((text, at) => [at ? "" : shortMetric(metric.name), text]));
   const list = (parts) => h("dl", { class: "conclusions" }, parts.map(([name, text]) => h("div", null, h("dt", { class: "mono" }, name), h("dd", { dir: "auto" }, text))));
-  const first = lines.slice(0, MAX_CONCLUSIONS).flat(), rest = lines.slice(MAX_CONCLUSIONS).flat();
+  let length = 0;
+  const fitting = lines.findIndex((metric, place) => { length += metric.reduce((sum, [, text]) => sum + text.length, 0); return place > 0 && length > CONCLUSIONS_LENGTH; });
+  const shown = fitting < 0 ? lines.length : fitting;
+  const first = lines.slice(0, shown).flat(), rest = lines.slice(shown).flat();
   if (found.cost) first.push(["cost", found.cost]);
-  return first.length ? h("div", { class: "conclusions-box" }, list(first), rest.length > 0 && h("details", null, h("summary", null, `${counted(lines.length - MAX_CONCLUSIONS, "more metric")}`), list(rest))) : null;
+  return first.length ? h("div", { class: "conclusions-box" }, list(first), rest.length > 0 && h("details", null, h("summary", null, `${counted(lines.length - shown, "more metric")}`), list(rest))) : null;
 }
