@@ -35,6 +35,7 @@ from evalrunner.runs.prune import plan_prune
 from evalrunner.view.charts import charts
 from evalrunner.view.editing import delete_one, prune_suite, runs_to_keep, save_notes
 from evalrunner.view.stored import (
+    MAX_SEARCHED_RUNS,
     VERDICTS,
     RunFilter,
     RunStore,
@@ -53,6 +54,7 @@ STYLES: Final = (
     TEMPLATES / "style.css",
 )  # as in reports, and what is added
 MAX_SUITE_HISTORY: Final = 20  # runs of a suite on the first page
+MAX_INDEX_RUNS: Final = 400  # of all suites on the first page; with more suites, each has a shorter history
 MAX_LATEST_RUNS: Final = 20  # in the list on the first page
 MAX_SUITE_RUNS: Final = 200  # on the page of a suite, and in a filtered list
 MAX_COMPARED_RUNS: Final = 12
@@ -153,16 +155,15 @@ class Pages:
         folders = sorted((run for runs in by_suite.values() for run in runs), key=lambda run: run.id, reverse=True)
         wanted = _filter(query)
         runs = self.store.matching(folders, wanted, limit=MAX_SUITE_RUNS if wanted else MAX_LATEST_RUNS)
-        newest = (
-            {} if wanted else {name: self.store.readable(own[:MAX_SUITE_HISTORY]) for name, own in by_suite.items()}
-        )
+        history = max(1, min(MAX_SUITE_HISTORY, MAX_INDEX_RUNS // max(1, len(by_suite))))
+        newest = {} if wanted else {name: self.store.readable(own[:history]) for name, own in by_suite.items()}
         return self._page(
             "index.html",
             title="Runs",
             suites=[(name, own, len(by_suite[name]), verdict_counts(own)) for name, own in newest.items() if own],
             runs=runs,
             count=len(folders),
-            limit=MAX_SUITE_RUNS,
+            searched=MAX_SEARCHED_RUNS,
             folder=str(self.output_dir),
             wanted=wanted,
             tags=known_tags(folders),
@@ -182,7 +183,7 @@ class Pages:
             suite=name,
             runs=self.store.matching(folders, wanted, limit=MAX_SUITE_RUNS) if wanted else newest,
             count=len(folders),
-            limit=MAX_SUITE_RUNS,
+            searched=MAX_SEARCHED_RUNS,
             charts=charts(list(reversed(newest)), accepted),
             accepted=accepted,
             elsewhere=[baseline for baseline in baselines if baseline.run_id not in known],
@@ -251,8 +252,8 @@ class Pages:
         runs = self._selected(query)
         names = [f"{run.folder.suite}/{run.folder.id}" for run in runs]
         labels = {run.folder.id: letter for run, letter in zip(runs, ascii_uppercase, strict=False)}
-        if len(runs) == 1 and len(runs[0].record.targets) == 1:
-            raise PageError(400, f"Run {runs[0].folder.id} has one target. Go back and select another run as well.")
+        if len(runs) == 1:
+            _check_targets(runs[0])
         try:
             result = compare_runs(
                 [str(run.folder.path) for run in runs], self.output_dir, paired="unpaired" not in query, labels=labels
@@ -282,6 +283,8 @@ class Pages:
         from evalrunner.commands.diff import diff_runs
 
         runs = self._selected(query)
+        if len(runs) == 1:
+            _check_targets(runs[0])
         if len(runs) > 2:
             raise PageError(400, f"{len(runs)} runs are selected. Changed rows are those between two runs.")
         targets = [text for name in ("before", "after") for text in query.get(name, ())[:1]]
@@ -293,9 +296,8 @@ class Pages:
                 targets=targets if len(targets) == 2 else (), keep=MAX_CHANGED_ROWS,
             )  # fmt: skip
         except EvalrunError as error:
-            if max(map(len, sides)) < 2:
-                raise PageError(400, f"Run {runs[0].folder.id} has one target. Select another run as well.") from error
-            problem = str(error) if len(targets) == 2 else "Select the targets to compare."
+            chosen = len(targets) == 2 or "--targets" not in str(error)  # an option of the command; here it is a form
+            problem = str(error).removeprefix("--targets: ") if chosen else "Select the targets to compare."
         return self._page(
             "diff.html", status=200 if diffs else 400, title="Changed rows", runs=runs, before=runs[0],
             after=runs[-1], diffs=diffs, problem=problem, sides=sides, targets=targets,
@@ -320,6 +322,12 @@ class Pages:
 def _filter(query: Mapping[str, Sequence[str]]) -> RunFilter:
     """The filter in an address: `?tag=release-1&verdict=no_baseline`."""
     return RunFilter(query.get("tag", [""])[0], query.get("verdict", [""])[0].replace("_", " "))
+
+
+def _check_targets(run: StoredRun) -> None:
+    """Raise PageError if there is nothing in a run to compare."""
+    if len(run.record.targets) == 1:
+        raise PageError(400, f"Run {run.folder.id} has one target. Go back and select another run as well.")
 
 
 def _query(runs: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ def test_selections_that_cannot_be_shown_say_what_to_select(browser: Browser) ->
         ("/compare", "No run is selected."),
         (f"/diff?{every}", "3 runs are selected. Changed rows are those between two runs."),
         (f"/compare?run=s/{runs[0]}", "has one target. Go back and select another run as well."),
-        (f"/diff?run=s/{runs[0]}", "has one target. Select another run as well."),
+        (f"/diff?run=s/{runs[0]}", "has one target. Go back and select another run as well."),
     ):
         status, _, page = browser.ask(path)
         assert (status, sentence in plain(page)) == (400, True), path
@@ -63,6 +63,16 @@ def test_runs_of_different_suites_on_the_same_data_are_compared(browser: Browser
     two = evalrunner.run_suite("t.yaml").run_id
     assert "exact_match/v1: one 0.750 > two 0.000" in plain(browser.page(f"/compare?run=t/{two}&run=s/{one}"))
     assert "30 rows changed" in plain(browser.page(f"/diff?run=t/{two}&run=s/{one}"))
+
+
+def test_rows_that_cannot_be_read_are_the_reason(browser: Browser) -> None:  # noqa: F811
+    runs = [evalrunner.run_suite(write_suite(more=ONE)) for _ in range(2)]
+    (Path(runs[0].folder) / "rows.jsonl").unlink()
+    (Path(runs[0].folder) / "rows.jsonl").mkdir()
+    path = "&".join(f"run=s/{run.run_id}" for run in runs)
+    for page in (f"/diff?{path}", f"/compare?{path}"):
+        status, _, text = browser.ask(page)
+        assert (status, "rows.jsonl" in text) == (400, True), text
 
 
 def test_rows_of_several_epochs_are_linked_with_their_epoch(browser: Browser) -> None:  # noqa: F811
