@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from evalrunner import RunOptions, SuiteResult, run_suite
+from evalrunner import SuiteResult, run_suite
 from evalrunner.domain import Sample
 from evalrunner.scorers.text import contains, exact_match
 from tests.fakes.command import evalrun
@@ -174,8 +174,13 @@ def readme_value() -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_prompt_without_the_text_fails_the_gate() -> None:
-    result = run_suite(SUITES / "regression.yaml", options=RunOptions(limit=25))
+    result = run_suite(SUITES / "regression.yaml")
     assert result.exit_code == 1
+    (gate,) = result.details.gates
+    assert gate.baseline is not None
+    assert gate.baseline.worse is not None
+    assert gate.baseline.worse >= 15
+    assert f"{gate.baseline.worse} samples got worse, 0 got better" in gate.reason
     assert result.metrics["contains/v1"] < 0.1
 
 
