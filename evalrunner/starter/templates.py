@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -169,7 +172,7 @@ TEMPLATES: Final = {
             (EXACT, INSIDE),
             (
                 "contains >= 0.7",
-                "# After `evalrun baseline accept last`, fail if the result is significantly worse than the baseline:",
+                "# Fail if the result is significantly worse than the baseline (`evalrun baseline accept last`, or main in CI):",
                 "# {metric: contains, baseline: main, max_drop: 0.05}",
             ),
             QA_DATA,
@@ -179,25 +182,33 @@ TEMPLATES: Final = {
 
 System = Literal["github", "gitlab"]
 
+PLAIN_TEXT: Final = re.compile(r"[\w./][\w./ -]*", re.ASCII)  # a text that YAML reads as one without quotes
 PATHS: Final = {"github": ".github/workflows/evals.yml", "gitlab": ".gitlab-ci.yml"}
 
 GITHUB: Final = """\
-# Runs the suite for every pull request. The exit code reflects the verdict.
+# Runs the suite for every pull request. Runs on main are the baseline of gates with `baseline: main`.
 # OWNER/evalrun is the repository of evalrun, or your fork of it: replace OWNER, and main with the SHA of a commit.
 name: evals
-on: pull_request
+on:
+  pull_request:
+  push:
+    branches: [main]
 permissions:
   contents: read
-  pull-requests: write        # the comment
+  actions: read               # reads the artifact of main, for the baseline
+  pull-requests: write        # writes the comment
 jobs:
   evals:
     runs-on: ubuntu-latest
+    timeout-minutes: 30
 {env}    steps:
       - uses: actions/checkout@v6
       - uses: OWNER/evalrun@main
         with:
           suites: {suite}
           fail-on: fail             # an outage of the provider is a warning
+          baseline: main            # taken from the newest artifact of main
+          artifact: evals           # the run folders with all answers, for the baseline and the report
           comment: true
 """
 
@@ -211,7 +222,7 @@ GITLAB: Final = """\
   before_script:
     - pip install "evalrunner{extras} @ git+https://HOST/OWNER/evalrun.git"
   script:
-    - evalrun {suite}
+    - {command}
   allow_failure:
     exit_codes: [3, 4]        # the provider is down, or there are too few samples: a warning
   artifacts:
@@ -223,10 +234,16 @@ GITLAB: Final = """\
 
 
 def workflow(system: System, suite: str, variables: Sequence[str], extras: Sequence[str]) -> str:
-    """The workflow for a suite whose models need these variables and extras."""
+    """The workflow for a suite, a path from the root of the repository, whose models need these variables and extras."""
+    suite = shlex.quote(suite)  # the action splits its input as a shell does
     if system == "github":
         env = "".join(f"      {name}: ${{{{ secrets.{name} }}}}\n" for name in variables)
-        text = GITHUB.format(env=f"    env:\n{env}" if env else "", suite=suite)
+        text = GITHUB.format(env=f"    env:\n{env}" if env else "", suite=_yaml_text(suite))
         return text + (f"          extras: {','.join(extras)}\n" if extras else "")
     about = f"# Set {' and '.join(variables)} as a masked variable of the project.\n" if variables else ""
-    return GITLAB.format(about=about, suite=suite, extras=f"[{','.join(extras)}]" if extras else "")
+    command = _yaml_text(f"evalrun {suite}")
+    return GITLAB.format(about=about, command=command, extras=f"[{','.join(extras)}]" if extras else "")
+
+
+def _yaml_text(text: str) -> str:
+    return text if PLAIN_TEXT.fullmatch(text) else json.dumps(text, ensure_ascii=False)

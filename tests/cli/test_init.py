@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from evalrunner.starter.start import Wish, plan_start
 from tests.fakes.command import command_env, evalrun
 from tests.fakes.server import Answer, ScriptedServer
 
+ROOT = Path(__file__).parents[2]
 PAIRS = [(f"Wie viel ist {n} plus eins?", str(n + 1)) for n in range(1, 301)]
 
 
@@ -188,12 +190,38 @@ def test_ci_writes_the_workflow_at_the_root_of_the_repository() -> None:
     assert "wrote checks/qa.csv, checks/qa.eval.yaml, .github/workflows/evals.yml, .gitignore" in lines
     job = yaml.safe_load(Path(".github/workflows/evals.yml").read_text(encoding="utf-8"))["jobs"]["evals"]
     assert job["env"] == {"OPENAI_API_KEY": "${{ secrets.OPENAI_API_KEY }}"}
-    assert job["steps"][1]["with"] == {"suites": "checks/qa.eval.yaml", "fail-on": "fail", "comment": True}
+    inputs = job["steps"][1]["with"]
+    assert inputs == {
+        "suites": "checks/qa.eval.yaml", "fail-on": "fail", "baseline": "main", "artifact": "evals", "comment": True,
+    }  # fmt: skip
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    assert inputs.keys() <= action["inputs"].keys()
     gitlab = init("more", "--template", "qa", "--ci", "gitlab")
     assert any(".gitlab-ci.yml" in line for line in gitlab)
     assert yaml.safe_load(Path(".gitlab-ci.yml").read_text(encoding="utf-8"))["evals"]["script"] == [
         "evalrun more/qa.eval.yaml"
     ]
+
+
+@pytest.mark.parametrize(
+    ("system", "schema", "file"),
+    [
+        ("github", "vendor.github-workflows", ".github/workflows/evals.yml"),
+        ("gitlab", "vendor.gitlab-ci", ".gitlab-ci.yml"),
+    ],
+)
+def test_workflows_are_valid_by_schema_and_name_a_suite_in_a_folder_with_a_space(
+    system: str, schema: str, file: str
+) -> None:
+    Path(".git").mkdir()
+    init("our evals", "--template", "qa", "--target", "openai/some", "--ci", system)
+    check = [str(Path(sys.executable).with_name("check-jsonschema")), "--builtin-schema", schema, file]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    job = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    job = job["jobs"]["evals"] if system == "github" else job["evals"]
+    words = job["steps"][1]["with"]["suites"] if system == "github" else job["script"][0].removeprefix("evalrun ")
+    assert shlex.split(words) == ["our evals/qa.eval.yaml"]
 
 
 def test_existing_files_are_overwritten_only_with_force() -> None:
