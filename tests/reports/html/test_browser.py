@@ -310,6 +310,14 @@ def test_theme_can_be_changed_and_print_has_no_buttons(visit: Open, report: Path
     assert page.locator(READY).count() == 1
 
 
+def test_paper_cuts_no_table(visit: Open, report: Path) -> None:
+    page = visit(report, width=720).page  # A4 without its margins is 690 wide
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    cut = "all => all.filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.getAttribute('aria-label'))"
+    assert page.locator(".scroll").evaluate_all(cut) == []
+
+
 @pytest.mark.parametrize("by", ["system", "button"])
 def test_print_uses_light_colors_in_a_dark_theme(visit: Open, report: Path, by: str) -> None:
     def colours(page: Any) -> list[str]:
@@ -340,6 +348,10 @@ def test_each_epoch_is_a_row(visit: Open) -> None:
     assert opened.page.inner_text("#detail-title").split("\n") == ["a b&epoch=9", "epoch 2"]
     assert "exact_match 1" in opened.page.inner_text(".answer-block")
     assert opened.count() == "6 rows"
+    facts = opened.page.inner_text("#top > .facts")
+    assert "2 samples" in facts and "3 epochs" in facts and "6 rows" in facts
+    lowest = [text.split()[0] for text in opened.page.locator("#notable-rows tbody th").all_inner_texts()]
+    assert lowest == ["x", "y"]  # each sample once
     opened.page.keyboard.press("Escape")
     opened.page.click("#tab-statistics")
     split = opened.page.inner_text("#epochs tbody").split()

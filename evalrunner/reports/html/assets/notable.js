@@ -75,10 +75,22 @@ function fillNotable() {
     found.sort(([one, a], [other, b]) => other - one || a.place - b.place);
     const all = new Set(found.map(([, row]) => row)).size;
     const more = h("a", { class: "more", href: hashOf("rows", { ...DEFAULT_QUERY, show: kind.show }, null), onclick: (event) => { event.preventDefault(); goTo("rows", { show: kind.show }); } }, `${all === 1 ? "The row" : `All ${count(all)}`} in Rows →`);
-    box.replaceChildren(section("notable-rows", kind.title, more, notableTable(kind, found.slice(0, MAX_NOTABLE))));
+    box.replaceChildren(section("notable-rows", kind.title, more, notableTable(kind, firstOfSamples(found))));
     return;
   }
   box.replaceChildren(h("p", { class: "hint" }, "No row is a failure."));
+}
+
+// The first rows, each sample once for a target: its epochs often have the same scores.
+function firstOfSamples(found) {
+  const seen = new Set(), first = [];
+  for (const each of found) {
+    const key = JSON.stringify([each[1].id, each[2]]);
+    if (!seen.has(key)) first.push(each);
+    seen.add(key);
+    if (first.length === MAX_NOTABLE) break;
+  }
+  return first;
 }
 
 function notableTable(kind, found) {
