@@ -19,6 +19,7 @@ import errno
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from evalrunner.verdicts import UNTRUSTED, USAGE
 
@@ -38,6 +39,18 @@ class Problem:
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.where, self.key, self.message) if part)
+
+
+class PlacedProblem(str):
+    """A problem of a sample that, if every sample has it, is a mistake at the place `where` of the suite."""
+
+    __slots__ = ("where",)
+    where: str
+
+    def __new__(cls, text: str, where: str) -> Self:
+        problem = super().__new__(cls, text)
+        problem.where = where
+        return problem
 
 
 class EvalrunError(Exception):

@@ -39,7 +39,7 @@ from evalrunner.datasets.json import parse_list
 from evalrunner.datasets.records import MAX_COLUMNS, InvalidRecord, Reader, Record, is_own_table, names_problem
 from evalrunner.datasets.xlsx import ExcelSheet
 from evalrunner.domain import Sample
-from evalrunner.errors import Problem, RunError, SuiteError, nearest
+from evalrunner.errors import PlacedProblem, Problem, RunError, SuiteError, nearest
 from evalrunner.prompts import ABSENT, find_value
 from evalrunner.spelling import exact_json, respell, spellings
 from evalrunner.suite.schema import DatasetSpec
@@ -142,7 +142,8 @@ class SampleSource:
             if count == prefix:
                 prefix_digest = digest.hexdigest()
             for message in check(sample):
-                whole = Problem(location, "", f"{message} (the same for every sample)")
+                place = message.where if isinstance(message, PlacedProblem) else location
+                whole = Problem(place, "", f"{message} (the same for every sample)")
                 report.on_problem(Problem(location, "", message), group=(SAMPLES, message), whole=whole)
         problems = self._rows.problems(report, ids)
         if problems or not count:

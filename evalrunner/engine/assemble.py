@@ -132,8 +132,9 @@ class Assembler:
         columns = ColumnCheck(design, conversations=conversations_of(suite))
         keys = SampleKeyIndex() if baselines else None
         check = DatasetCheck(
-            suite, targets, scorers, columns, gates if self.failed is None else (), rescored=self.stored is not None
-        )
+            suite, targets, scorers, columns, gates if self.failed is None else (), rescored=self.stored is not None,
+            document=self.document,
+        )  # fmt: skip
         checks = _counted(keys.then(check) if keys else check, self.reading)
         scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(checks, prefix=self.prefix))
         if scan is not None:

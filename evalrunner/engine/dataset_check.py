@@ -20,7 +20,7 @@ from evalrunner.datasets.source import Scan
 from evalrunner.domain import Sample, SampleFilter, SampleValidator
 from evalrunner.endpoints.pricing import unbounded_part
 from evalrunner.engine.plan import PlannedScorer, PlannedTarget
-from evalrunner.errors import nearest
+from evalrunner.errors import PlacedProblem, nearest
 from evalrunner.formatting import counted, one_line, plain_text
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.plugins import known_names
@@ -73,6 +73,7 @@ class DatasetCheck:
     columns: ColumnCheck
     gates: Sequence[Gate] = ()
     rescored: bool = False
+    document: Document | None = None
     count: int = 0
     without_expected: int = 0
     first_without: str = ""
@@ -84,7 +85,7 @@ class DatasetCheck:
         capped = self.suite.run.max_cost is not None
         for target in self.targets:
             if target.prompt is not None or isinstance(target.call, HttpTarget):
-                self._requests.append(_Requests(target, capped))
+                self._requests.append(_Requests(target, capped, self._templates_of(target.name)))
             elif isinstance(target.call, SampleValidator):
                 self._validators.append(("", target.call))
         for scorer in self.scorers:
@@ -93,6 +94,15 @@ class DatasetCheck:
                 self._validators.append((f"{scorer.bound.name}: ", function))
             if isinstance(function, SampleFilter):
                 self._filters.append(_Filter(scorer, function))
+
+    def _templates_of(self, target: str) -> tuple[tuple[str, str], ...]:
+        """The templates of a target's prompt, each with its place in the suite."""
+        own = next((spec.prompt for spec in self.suite.targets if spec.name == target), None)
+        prompt = own or self.suite.prompt
+        if prompt is None or self.document is None:
+            return ()
+        places = [self.document.problem_at(part.key_path or prompt.key_path, "").where for part in prompt.parts]
+        return tuple(zip((part.template for part in prompt.parts), places, strict=True))
 
     def __call__(self, sample: Sample) -> Sequence[str]:
         """The problems of one sample: a template that cannot be filled in, a missing column, an unbounded cost."""
@@ -264,12 +274,16 @@ class DatasetCheck:
         return False
 
 
+UNKNOWN_NAME = re.compile(r"the template uses '([^']+)', which this sample does not have")
+
+
 @dataclass(slots=True)
 class _Requests:
     """What a target sends for each sample, and whether that is always the same."""
 
     target: PlannedTarget
     capped: bool
+    templates_at: Sequence[tuple[str, str]] = ()  # the text of each template, and its place in the suite
     first: Any = None
     varies: bool = False
 
@@ -287,12 +301,21 @@ class _Requests:
                 assert isinstance(call, HttpTarget)  # there is no other kind
                 sent = call.requests.render(sample)
         except PromptError as broken:
-            return str(broken)
+            return self._placed(str(broken))
         if not self.varies:
             if self.first is None:
                 self.first = sent
             self.varies = sent != self.first
         return None
+
+    def _placed(self, problem: str) -> str:
+        """The problem with the place of the template that uses an unknown name."""
+        if unknown := UNKNOWN_NAME.match(problem):
+            word = re.compile(rf"\b{re.escape(unknown[1])}\b")
+            for text, where in self.templates_at:
+                if word.search(text):
+                    return PlacedProblem(problem, where)
+        return problem
 
     def notice(self, count: int, columns: Sequence[str]) -> str | None:
         """That the prompt is the same for every sample, or that it sends the placeholder of another template language."""

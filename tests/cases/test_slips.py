@@ -412,6 +412,23 @@ HUGE = [
 ]
 
 
+def test_unknown_name_in_every_sample_is_reported_at_its_template() -> None:
+    prompt = "prompt:\n  - system: Be short.\n  - user: '{{ qestion }}'\n"
+    assert_slip(MODEL + prompt, f"s.yaml:{MODEL.count(chr(10)) + 3}:11: the template uses 'qestion'")
+    targets = '{name: a, model: m, base_url: "http://127.0.0.1:9/v1", prompt: "{{ inptu }}"}'
+    text = MODEL.replace(
+        "target: ", "targets:\n  - {name: b, type: recorded, column: expected}\n  - " + targets + "\n#"
+    )
+    line = text[: text.index("inptu")].count("\n") + 1
+    assert_slip(text, f"s.yaml:{line}:", "the template uses 'inptu'", "did you mean 'input'?")
+
+
+def test_unknown_name_in_some_samples_is_reported_at_the_sample() -> None:
+    Path("d.jsonl").write_text('{"input": "a", "hint": "x", "expected": "b"}\n{"input": "c", "expected": "d"}\n')
+    text = MODEL.replace(ROWS, "dataset: d.jsonl\n") + "prompt: '{{ hint }}'\n"
+    assert_slip(text, "d.jsonl:2: the template uses 'hint'")
+
+
 @pytest.mark.parametrize("template", HUGE)
 def test_a_template_without_bounds_is_an_error_before_the_first_call(template: str) -> None:
     assert_slip(f"{MODEL}prompt: {json.dumps(template)}\n", "s.yaml:1:", "the template failed: ")
