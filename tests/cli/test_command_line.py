@@ -141,7 +141,7 @@ def test_options_are_accepted_before_and_after_the_suite() -> None:
     name = write(SUITE)
     for args in (["-j", "2", name, "--limit", "2", "-q"], ["run", "-q", name, "--where", "out=[nine, ten]"]):
         done = evalrun(*args)
-        assert re.match("DONE sums: .*; 2 samples in ", done.stdout), done.stdout + done.stderr
+        assert re.match("DONE sums: .* · 2 samples in ", done.stdout), done.stdout + done.stderr
 
 
 def test_show_prints_a_stored_run() -> None:
@@ -170,7 +170,7 @@ def test_plan_and_validate_call_no_model() -> None:
 def test_dataset_is_read_from_standard_input() -> None:
     text = SUITE.split("dataset:", maxsplit=1)[0] + "dataset: '-'\n" + SUITE[SUITE.index("target:") :]
     done = evalrun(write(text), "-q", stdin='{"input": "1+1?", "expected": "2", "out": "2"}\n')
-    assert re.match("DONE sums: .*; 1 sample in ", done.stdout), done.stderr
+    assert re.match("DONE sums: .* · 1 sample in ", done.stdout), done.stderr
     (folder,) = Path("runs/sums").iterdir()
     assert (folder / "stdin.jsonl").is_file()
 

@@ -133,7 +133,7 @@ def test_inconclusive_gate_reports_the_samples_needed() -> None:
 def test_missing_baseline_has_no_effect_unless_required() -> None:
     gate = "{metric: exact_match, baseline: main, max_drop: 0.02}"
     done = evalrun(write(gate))
-    assert (done.returncode, done.stdout.split(" codes")[0]) == (0, "NO BASELINE")
+    assert (done.returncode, done.stdout.split(" codes")[0].strip()) == (0, "NO BASELINE")
     assert "evalrun baseline accept" in " ".join(done.stdout.split())
     assert code_and_word(write(gate, more="baseline_required: true")) == (3, "NO BASELINE")
     assert evalrun("baseline", "accept").returncode == 0  # only the baseline was missing
