@@ -29,6 +29,8 @@ MIN_ADDRESS_SPACE = 512 * 2**20  # a small run takes 250 MB of it
 THREAD_COUNTS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 M_ARENA_MAX = -8  # of malloc.h of the GNU C library
 SUITE_ENDINGS = (".yaml", ".yml")
+TYPE_NAME = re.compile(r"a valid (int|float)(?:eger)?(?: range)?(?=\.$)")  # as Typer names the type of an option
+NUMBERS = {"int": "a whole number", "float": "a number"}
 ROOT_OPTIONS = ("-h", "--help", "--version", "--install-completion", "--show-completion")
 
 
@@ -63,6 +65,9 @@ class DefaultToRun(TyperGroup):
         require_memory()
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as wrong:
+            wrong.message = TYPE_NAME.sub(lambda match: NUMBERS[match[1]], wrong.message)
+            raise
         except RunError as error:
             if ctx.invoked_subcommand in CALLING:
                 raise

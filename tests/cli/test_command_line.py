@@ -98,6 +98,20 @@ def test_missing_suite_is_one_error_line() -> None:
     assert done.stderr == "evalrun: sum.yaml: file not found; did you mean 'sums.yaml'?\n"
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--limit", "'x' is not a whole number."),
+        ("--max-cost", "'x' is not a number."),
+        ("--max-kib", "No such option: --max-kib"),
+    ],
+)
+def test_wrong_option_is_explained_in_words(option: str, message: str) -> None:
+    done = evalrun(write(SUITE), option, "x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+
+
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.JSONL"])
 def test_data_file_in_place_of_a_suite_is_named_as_such(name: str) -> None:
     Path(name).write_bytes(b"frage;antwort\nWie hei\xdft er?;Max\n")
