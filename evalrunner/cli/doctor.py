@@ -15,6 +15,7 @@ from typing import Any, Final
 import typer
 
 from evalrunner.cli import options
+from evalrunner.errors import SuiteError
 
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "local": ("xllamacpp", "alt-profanity-check"),
@@ -36,7 +37,7 @@ def doctor(json: options.Json = False) -> None:
     """Show version, extras, keys, proxies and folders.
 
     Contacts no host and prints no key: variables are listed by name. Exits with 2 if a folder that a run needs cannot be
-    written to, else with 0.
+    written to or a .env file is wrong, else with 0.
     """
     from evalrunner.formatting import escape_controls, for_log, json_for_log
 
@@ -57,6 +58,17 @@ def findings() -> dict[str, Any]:
 
     cache, weights = cache_folder(), weights_path()
     folders = {"runs": _folder(Path("runs")), "cache": _folder(cache)}
+    advice = "choose another folder with --output-dir or EVALRUN_CACHE_DIR"
+    problems = [
+        f"{name}: {folder['path']} cannot be written to; {advice}"
+        for name, folder in folders.items()
+        if not folder["writable"]
+    ]
+    file_keys: dict[str, list[str]] = {}
+    for name in ENV_FILES:
+        if Path(name).is_file():
+            file_keys[name], wrong = _keys_in_file(Path(name))
+            problems += wrong
     return {
         "version": __version__,
         "python": platform.python_version(),
@@ -66,13 +78,14 @@ def findings() -> dict[str, Any]:
         "extras": {extra: {name: _version(name) for name in names} for extra, names in EXTRAS.items()},
         "keys": sorted(_keys(os.environ)),
         "proxies": dict(_proxies(os.environ)),
-        "env_files": [name for name in ENV_FILES if Path(name).is_file()],
+        "env_files": list(file_keys),
+        "env_file_keys": file_keys,
         "folders": folders,
         "cache_size": _size(cache),
         "weights": {"path": str(weights), "downloaded": weights.is_file()},
         "terminal": _terminal(),
-        "problems": [f"{name}: {folder['path']} cannot be written to" for name, folder in folders.items() if not folder["writable"]],
-    }  # fmt: skip
+        "problems": problems,
+    }
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -86,7 +99,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         have = ", ".join(_with_versions(packages))
         yield f"  {extra:<13}{have or f'not installed: pip install {chr(39)}evalrunner[{extra}]{chr(39)}'}"
     yield f"keys set     {', '.join(found['keys']) or 'none'}"
-    yield f".env files   {', '.join(found['env_files']) or 'none'}"
+    files = [f"{name} ({', '.join(names) or 'no key'})" for name, names in found["env_file_keys"].items()]
+    yield f".env files   {', '.join(files) or 'none'}"
     proxies = [f"{name} {address}" for name, address in found["proxies"].items()]
     yield f"proxies      {', '.join(proxies) or 'none'}"
     for name, folder in found["folders"].items():
@@ -100,7 +114,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     colors = "colors" if shown["colors"] else "no colors"
     yield f"terminal     {kind}, {colors}, {shown['encoding']}"
     for problem in found["problems"]:
-        yield f"problem: {problem}; choose another folder with --output-dir or EVALRUN_CACHE_DIR"
+        yield f"problem: {problem}"
 
 
 def _with_versions(packages: Mapping[str, str | None]) -> list[str]:
@@ -120,6 +134,18 @@ def _keys(environ: Mapping[str, str]) -> set[str]:
 
     known = {name for names in PROVIDER_KEYS.values() for name in names}
     return {name for name, value in environ.items() if value and (name in known or name.upper().endswith("_API_KEY"))}
+
+
+def _keys_in_file(path: Path) -> tuple[list[str], list[str]]:
+    """The names of the keys in a `.env` file, and what is wrong with the file."""
+    from evalrunner.suite.environment import suite_environment
+    from evalrunner.suite.options import RunOptions
+
+    try:
+        variables = suite_environment(path.parent, RunOptions(env_files=[str(path)]))
+    except SuiteError as wrong:
+        return [], list(map(str, wrong.problems)) or [str(wrong)]
+    return sorted(_keys({name: value for file in variables.files for name, value in file.values.items()})), []
 
 
 def _proxies(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -302,7 +302,8 @@ def view(
     from evalrunner.view.server import make_server
 
     server = make_server(run_options.output_dir, port, editable=not read_only)
-    typer.echo(f"{server.address} shows {str(run_options.output_dir)!r}; stop it with Ctrl-C")
+    empty = "" if run_options.output_dir.is_dir() else ", which does not exist yet"
+    typer.echo(f"{server.address} shows {str(run_options.output_dir)!r}{empty}; stop it with Ctrl-C")
     if not no_open:
         import webbrowser
 

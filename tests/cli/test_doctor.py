@@ -25,10 +25,18 @@ def test_keys_are_listed_by_name_and_proxies_without_logins() -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith("evalrunner ")
     assert "keys set     OPENAI_API_KEY" in lines
-    assert ".env files   .env" in lines
+    assert ".env files   .env (ANTHROPIC_API_KEY)" in lines
     assert "proxies      HTTPS_PROXY http://127.0.0.1:3128, no_proxy localhost" in lines
     assert "runs         runs (writable)" in lines
     assert not Path("runs").exists()
+
+
+def test_a_broken_env_file_is_a_problem_without_its_content() -> None:
+    Path(".env").write_text(f"OPENAI_API_KEY {KEY}\n", encoding="utf-8")
+    done = evalrun("doctor")
+    assert done.returncode == 2
+    assert "problem: .env:1: should read NAME=value" in done.stdout
+    assert KEY not in done.stdout
 
 
 def test_json_has_the_same_findings() -> None:
