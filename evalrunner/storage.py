@@ -14,11 +14,11 @@ import io
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import sys
 import tempfile
-import time
 import warnings
 from array import array
 from collections.abc import Callable, Iterator, Mapping
@@ -49,11 +49,13 @@ PART = ".part"  # in the names of temporary files, after the number of their pro
 PART_NAME = re.compile(rf"\..+\.(\d{{1,10}})(?:\.\w+)?{re.escape(PART)}(?:\.\w+)?")
 MAX_PID = 2**31 - 1
 NO_LOCK = (OSError, NotImplementedError)  # of a file system without locks; the second by older versions of the library
+REMOVED = (FileNotFoundError, FileExistsError, TimeoutError)  # of a lock in a folder that another process removes
 NO_HOME = Path(os.devnull, "no home folder: set HOME or EVALRUN_CACHE_DIR")
 PROBE_BYTES = 16_384  # a run without rows takes as much: its record, table and report
 SPOOL = "evalrun-spool-"
+UNLOCKED_SPOOL = "evalrun-unlocked-spool-"
 SPOOL_LOCK = ".lock"
-SPOOL_AGE_S = 60.0  # between the creation of a folder and its lock
+SPOOL_ATTEMPTS = 100  # each one fails only if another process removes the folder within a millisecond
 KERNEL_FOLDERS = ("/proc", "/sys")  # of Linux; what looks like a file there may never end, wait, or have secrets
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -298,38 +300,80 @@ def spool_folder() -> Iterator[Path]:
 
     Its process holds a lock in it while it lives, so another one can tell whether it is in use.
     """
+    folder, lock = _locked_spool()
     try:
-        folder = Path(tempfile.mkdtemp(prefix=SPOOL))
-    except OSError as refused:
-        raise SuiteError(
-            f"no temporary folder can be created: {refused.strerror}; free space, or name another folder in TMPDIR"
-        ) from None
-    try:
-        lock = None
-        with suppress(*NO_LOCK):  # on a file system without locks the folder stays if this process is killed
-            lock = acquire_lock(folder / SPOOL_LOCK)
         _remove_old_spools(folder)
-        try:
-            yield folder
-        finally:
-            if lock is not None:
-                lock.release()
+        yield folder
     finally:
+        if lock is not None:
+            lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked_spool() -> tuple[Path, BaseFileLock | None]:
+    """A new spool folder and its lock; None on a file system without locks.
+
+    Until it is locked, a folder looks like that of a killed process, and another process may remove it. Then the next one
+    is tried.
+    """
+    for _ in range(SPOOL_ATTEMPTS):
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=SPOOL))
+        except OSError as refused:
+            raise SuiteError(
+                f"no temporary folder can be created: {refused.strerror}; free space, or name another folder in TMPDIR"
+            ) from None
+        with suppress(*REMOVED):
+            return _with_lock(folder)
+    raise SuiteError(
+        f"no temporary folder can be locked in '{tempfile.gettempdir()}': another process removes it; "
+        "name another folder in TMPDIR"
+    )
+
+
+def _with_lock(folder: Path) -> tuple[Path, BaseFileLock | None]:
+    try:
+        lock = _spool_lock(folder)
+    except REMOVED:
+        raise
+    except NO_LOCK:  # under this name no process removes it
+        folder.chmod(0o700)  # filelock may have created it again
+        return folder.replace(folder.with_name(UNLOCKED_SPOOL + folder.name.removeprefix(SPOOL))), None
+    folder.chmod(0o700)
+    return folder, lock
+
+
+def _spool_lock(folder: Path) -> BaseFileLock:
+    """The lock of a spool folder. Raises REMOVED if another process holds it or removes the folder, NO_LOCK without locks."""
+    opened = os.open(folder, os.O_RDONLY)  # while it is open, no other folder has its number
+    try:
+        lock = acquire_lock(folder / SPOOL_LOCK)
+        if folder.exists() and os.path.samestat(os.fstat(opened), folder.stat()):
+            return lock
+        _remove_spool(folder)  # filelock creates the folder of a lock
+        lock.release()
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    finally:
+        os.close(opened)
 
 
 def _remove_old_spools(own: Path) -> None:
     """Remove the spool folders beside this one that no living process has locked."""
-    from filelock import Timeout
-
     for folder in own.parent.glob(f"{SPOOL}*"):
-        with suppress(*NO_LOCK, Timeout):  # of another user, just removed by another process, or in use
+        with suppress(*NO_LOCK):  # of another user, just removed by another process, or in use
             status = folder.lstat()  # in a shared folder another user could have put a link
-            new = time.time() - status.st_mtime < SPOOL_AGE_S
-            if folder == own or new or not stat.S_ISDIR(status.st_mode) or status.st_uid != own.stat().st_uid:
+            if folder == own or not stat.S_ISDIR(status.st_mode) or status.st_uid != own.stat().st_uid:
                 continue
-            with acquire_lock(folder / SPOOL_LOCK):
-                shutil.rmtree(folder, ignore_errors=True)
+            lock = _spool_lock(folder)
+            try:
+                _remove_spool(folder)
+            finally:
+                lock.release()
+
+
+def _remove_spool(folder: Path) -> None:
+    """Remove a folder whose lock this process holds. Renamed first, so that no process can lock it while it is removed."""
+    shutil.rmtree(folder.replace(folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")), ignore_errors=True)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
