@@ -23,10 +23,12 @@ from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.errors import RunError
 from evalrunner.formatting import money
 from evalrunner.middleware.deadline import StopSignal, pause_deadline
+from evalrunner.storage import open_file
 
 Side: TypeAlias = Literal["targets", "judges"]
 SIDES: tuple[Side, ...] = ("targets", "judges")
 LEDGER_FILE = "spend.jsonl"
+MAX_LINE_BYTES = 1_000_000
 
 WorstCase: TypeAlias = Callable[[Request], float | None]
 """The most US dollars that one attempt of a request can cost, None if nothing bounds it."""
@@ -254,19 +256,19 @@ def read_ledger(folder: Path) -> tuple[Spending, int]:
     spending, size = Spending(), 0
     path = folder / LEDGER_FILE
     try:
-        data = path.read_bytes()
+        with open_file(path) as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
+                if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
+                    break  # cut off while it was written: its call was not made yet, or is still open
+                try:
+                    spending.add(json.loads(line))
+                except (ValueError, KeyError, TypeError):
+                    raise RunError(f"{path}:{number}: not a ledger line; another program changed the file") from None
+                size += len(line)
     except FileNotFoundError:
         return spending, 0
     except OSError as refused:
         raise RunError(f"cannot read {str(path)!r}: {refused.strerror}") from None
-    for number, line in enumerate(data.splitlines(keepends=True), 1):
-        if not line.endswith(b"\n"):  # cut off while it was written: its call was not made yet, or is still open
-            break
-        try:
-            spending.add(json.loads(line))
-        except (ValueError, KeyError, TypeError):
-            raise RunError(f"{path}:{number}: not a ledger line; another program changed the file") from None
-        size += len(line)
     return spending, size
 
 

@@ -90,19 +90,20 @@ def remove_truncated_line(folder: Path) -> int:
     """
     path = folder / ROWS_FILE
     try:
+        open_file(path).close()  # refuses a device, whose last line has no end
         with path.open("r+b") as file:
             start = _last_line(file)
-            file.seek(start)
-            line = file.read()
-            if not line:
+            size = file.seek(0, os.SEEK_END) - start
+            if not size:
                 return 0
-            if complete := _is_complete(line):
+            file.seek(start)
+            if complete := size < MAX_LINE_BYTES and _is_complete(file.read()):
                 file.write(b"\n")
             else:
                 file.truncate(start)
             file.flush()
             os.fsync(file.fileno())
-            return 0 if complete else len(line)
+            return 0 if complete else size
     except FileNotFoundError:
         return 0
     except OSError as refused:

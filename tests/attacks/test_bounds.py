@@ -153,7 +153,7 @@ def test_a_row_whose_match_takes_too_long_is_an_error_and_the_run_goes_on(tmp_pa
     slow = {"type": "regex", "pattern": r"(?s)answer.*total.*sum.*=.*\\boxed", "match_timeout": 0.2}
     done = command(suite(tmp_path, [slow, "contains"]))
     assert done.code == 0, done.err
-    assert "1 error (timeout)" in done.out
+    assert "1 score in error, e.g. 'r0': timeout" in done.out
     by_row = {row["regex"]["state"]: row["regex"] for row in cells(tmp_path)}
     assert sorted(by_row) == ["error", "scored"]
     assert f"'pattern: {slow['pattern']}' takes more than 0.2 s" in str(by_row["error"]["reason"])

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.counts import Attacks
-from tests.attacks.test_machines import SUITE, finish, leftovers, logged, resumed, start, told, write_suite
+from tests.attacks.test_machines import SUITE, finish, leftovers, limited, logged, resumed, start, told, write_suite
 from tests.fakes.server import Answer, ScriptedServer, Slow
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts and limits are those of Linux")
@@ -282,3 +282,41 @@ def test_a_cache_that_another_process_locks_delays_a_run_by_seconds_only(
     assert (done.code, server.calls) == (0, 100)  # the first row was cached
     text = " ".join(done.out.split())
     assert "is disabled: database is locked" in text or "it is locked" in text
+
+
+PRICED = {
+    "run": {"concurrency": 4, "max_cost": 5},
+    "params": {"max_tokens": 5},
+    "prices": {"m": {"input": 1, "output": 1}},
+}
+
+
+@pytest.mark.slow
+def test_a_ledger_of_costs_that_cannot_grow_ends_a_run_before_the_next_call(
+    server: ScriptedServer, attacks: Attacks
+) -> None:
+    """The ledger of a resumed run is the only file at the limit of the disk; the other files are smaller."""
+    limit = 1000 * 512
+    for left in (0, 40, 200):  # at once, within the first line, after some calls
+        shutil.rmtree("runs", ignore_errors=True)
+        write_suite(server.base_url, 30, **PRICED)
+        process = start(SUITE, "--quiet")
+        while len(logged()) < 5 and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+        (ledger,) = Path("runs/machine").glob("*/spend.jsonl")
+        content = ledger.read_bytes()
+        content = content[: content.rfind(b"\n") + 1]
+        filler = b'{"before":"targets","usd":0.0}'
+        ledger.write_bytes(content + filler.ljust(limit - left - len(content) - 1) + b"\n")
+        before, calls = len(logged()), server.calls
+        done = limited("--resume", "last", "--quiet", blocks=1000)
+        faults = told(done) + ([] if done.code == 3 else [f"code {done.code}"])
+        words = done.out + done.err
+        faults += [] if "spend.jsonl': File too large; the cost cap needs this file" in words else [f"no word: {words}"]
+        faults += [] if left or server.calls == calls else [f"{server.calls - calls} calls"]
+        ledger.write_bytes(content + ledger.read_bytes()[limit - left :])
+        faults += resumed(server, 30) if before else []
+        attacks.add(f"{left} bytes left", faults)
+    attacks.check()

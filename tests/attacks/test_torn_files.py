@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -38,6 +39,7 @@ NAMES = (
     ".lock",
     ".lock-holder",
     "answers.sqlite",
+    "spend.jsonl",
 )
 COMMANDS = (
     "--resume last -q", "show last", "report last", "report last -o x.csv", "gate last", "score last -q", "runs",
@@ -45,6 +47,9 @@ COMMANDS = (
 )  # fmt: skip
 FEW = ("--resume last -q", "show last", "report last -o x.csv")
 SHOWN = "run.json", "rows.jsonl", "metrics.json"  # what `show` and the pages of `view` read
+
+
+ADDRESS_SPACE_BYTES = 8 << 30
 
 
 class TooSlow(BaseException):
@@ -57,12 +62,15 @@ def within(seconds: int) -> Iterator[None]:
         raise TooSlow
 
     before = signal.signal(signal.SIGALRM, give_up)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, limits[1]))  # or an endless file takes all memory
     signal.alarm(seconds)
     try:
         yield
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def pipe(path: Path, _content: bytes) -> None:
@@ -104,7 +112,7 @@ def run() -> Path:
     rows = [{"id": f"r{place}", "input": "a", "expected": "Paris", "output": "Paris"} for place in range(6)]
     suite = {
         "name": "s", "dataset": {"rows": rows}, "target": {"type": "recorded", "column": "output"}, "scorers": ["contains"],
-        "gates": ["contains >= 0.5"],
+        "gates": ["contains >= 0.5"], "run": {"max_cost": 1},
     }  # fmt: skip
     Path("s.yaml").write_text(json.dumps(suite))
     for _ in range(2):
