@@ -294,6 +294,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write(_reply_bytes(Answer("cut off"))[: action.after_bytes])
             self.transport.close()
         else:
+            assert not isinstance(action, Slow)  # the server has waited
             self.transport.write(_reply_bytes(action))
 
     def send(self, action: Streamed, place: int) -> None:
