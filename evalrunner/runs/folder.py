@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from evalrunner.errors import RunError, RunLockedError, RunNotFoundError
-from evalrunner.storage import NO_LOCK, acquire_lock, is_running, read_file, remove_leftovers
+from evalrunner.storage import NO_LOCK, acquire_lock, is_running, open_file, read_file, remove_leftovers
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -167,6 +167,8 @@ class RunLock:
             self._create_holder_file()
         remove_leftovers(self.folder)
         try:
+            if self._lock is not None:  # without locks the file is the lock, and new
+                (self.folder / HOLDER_FILE).unlink(missing_ok=True)  # writing to a pipe would wait for its reader
             (self.folder / HOLDER_FILE).write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
         except OSError:
             pass  # a full disk: the lock holds, only the message of a second process cannot name this one
@@ -203,7 +205,7 @@ class RunLock:
 def _read_holder(folder: Path) -> tuple[str, str]:
     """The number and the host of the process in the holder's file, empty where it has none."""
     try:
-        with (folder / HOLDER_FILE).open("rb") as file:
+        with open_file(folder / HOLDER_FILE) as file:
             pid, _, host = file.read(MAX_HOLDER_BYTES).decode(errors="replace").strip().partition(" ")
     except OSError:
         return "", ""
