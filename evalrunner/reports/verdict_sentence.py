@@ -96,7 +96,8 @@ def _passed(run: RunView) -> str:
     count = "Both gates" if every and len(passed) == 2 else counted(len(run.gates), "gate")
     text = f"{'All ' if every and len(passed) > 2 else '' if every else f'{len(passed)} of '}{count} passed"
     if close := sum(gate.is_close for gate in passed):
-        text += f", {close:,} of them not conclusively"
+        none = "neither" if len(passed) == 2 else "none"
+        text += f", {none} conclusively" if close == len(passed) > 1 else f", {close:,} of them not conclusively"
     others = [gate for gate in run.gates_worst_first if gate.verdict != "pass"]
     return f"{text}." + (f" {gate_outcome(others[0], run)}" if others else "")
 

@@ -110,7 +110,8 @@ def test_the_target_is_named_where_there_are_several() -> None:
         ([replace(DROP, verdict="pass", bound=0.1)], "contains fell 8.1 points below main (allowed 10)."),
         ([replace(DROP, verdict="pass", baseline=replace(BASELINE, drop=-0.02))], "contains rose 2 points above main (allowed drop 5)."),
         ([replace(DROP, verdict="pass", baseline=replace(BASELINE, drop=0.0))], "contains did not change from main (allowed drop 5)."),
-        ([replace(GATE, verdict="pass", bound=0.8)] * 2, "Both gates passed, 2 of them not conclusively."),
+        ([replace(GATE, verdict="pass", bound=0.8)] * 2, "Both gates passed, neither conclusively."),
+        ([replace(GATE, verdict="pass", bound=0.8)] * 3, "All 3 gates passed, none conclusively."),
         ([replace(GATE, verdict="pass", bound=0.7)] * 3, "All 3 gates passed."),
     ],
 )  # fmt: skip
