@@ -72,7 +72,6 @@ class GateLines:
             )
         if hidden and not self.verbose:
             yield styled(" " * indent + "-v shows the details", "dim")
-        yield styled("")
 
     def _place(self, gate: GateResult) -> str:
         """Where a gate stands: ` (qa.yaml:18)`."""

@@ -172,6 +172,7 @@ def render_run(run: RunView, *, verbose: bool = False) -> Iterator[RenderableTyp
         yield Paragraph(line, "yellow")
     if run.gates:
         yield GateLines(run.gates, verbose=verbose, file=_suite_name(run))
+        yield styled("")
     else:
         yield styled("")
     if run.comparison is not None:

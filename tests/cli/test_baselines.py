@@ -39,6 +39,15 @@ def test_name_of_a_baseline_in_place_of_its_file_is_explained() -> None:
     assert "'main': file not found; name the file of a baseline, such as baselines/SUITE/main.jsonl" in done.stderr
 
 
+def test_gate_output_ends_without_an_empty_line() -> None:
+    data(worse=0)
+    evalrun(suite(), "-q")
+    done = evalrun("gate", "last", "--set", "gates=[exact_match >= 0.1]")
+    assert done.returncode == 0, done.stderr
+    assert "\n\nPASS  exact_match >= 0.1" in done.stdout
+    assert done.stdout.endswith("\n") and not done.stdout.endswith("\n\n")
+
+
 def test_baseline_lines_change_only_with_their_score() -> None:
     data(worse=1)
     evalrun(suite(), "-q")
