@@ -279,7 +279,7 @@ def test_long_prompts_have_their_own_price(tokens: int, cost: float) -> None:
     ],
 )  # fmt: skip
 def test_reasoning_tokens_are_in_the_row_and_the_summary(fields: Mapping[str, Any]) -> None:
-    done, (row,), _ = evaluate(always(usage(prompt_tokens=100, completion_tokens=50, **fields)))
+    done, (row,), _ = evaluate(always(usage(prompt_tokens=100, completion_tokens=50, **fields)), options=("-v",))
     assert isinstance(row.answer, Completion)
     assert row.answer.reasoning_tokens == 40
     assert "50 output tokens, 40 of them reasoning" in " ".join(done.out.split())
@@ -287,9 +287,9 @@ def test_reasoning_tokens_are_in_the_row_and_the_summary(fields: Mapping[str, An
 
 def test_a_cost_that_nobody_states_says_why() -> None:
     done, _, _ = evaluate(always(usage(prompt_tokens=100, completion_tokens=50)))
-    assert "cost – (no price for m; add `prices:`)" in " ".join(done.out.split())
+    assert "cost unknown: no price for m; add `prices:`" in " ".join(done.out.split())
     done, _, _ = evaluate(always(usage()))
-    assert "cost – (the server reports neither tokens nor cost)" in " ".join(done.out.split())
+    assert "cost unknown: the server reports neither tokens nor cost" in " ".join(done.out.split())
     done, _, _ = evaluate(always(usage(prompt_tokens=100, completion_tokens=50, cost=0.001)))
     assert "no price" not in done.out
 

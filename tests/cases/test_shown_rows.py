@@ -72,7 +72,7 @@ def test_the_failed_rows_run_again_as_a_dataset(extension: str) -> None:
     )
     Path("echo.py").write_text("def answer(sample):\n    assert sample.input == 'a,b'\n    return 'yes'\n")
     done = command("again.yaml", "-q")
-    assert (done.code, f"{len(FAILED)} rows" in done.out) == (0, True), done.err
+    assert (done.code, f"{len(FAILED)} samples" in done.out) == (0, True), done.err
 
 
 @pytest.mark.parametrize("extension", ["html", "md", "json", "xml", "svg"])
