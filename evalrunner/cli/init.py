@@ -109,6 +109,8 @@ def _repository(folder: Path) -> Path:
 
 
 def _refuse_overwriting(paths: list[Path], *, force: bool, asks: bool) -> None:
+    from evalrunner.starter.templates import PATHS
+
     existing = [path for path in paths if path.exists()]
     if not existing or force:
         return
@@ -116,7 +118,11 @@ def _refuse_overwriting(paths: list[Path], *, force: bool, asks: bool) -> None:
     if asks and typer.confirm(f"Overwrite {names}?", default=False):
         return
     verb = "exists" if len(existing) == 1 else "exist"
-    raise SuiteError(f"{names} already {verb}; choose another folder (evalrun init DIR), or overwrite with --force")
+    workflow = any(
+        path.as_posix().endswith(tuple(PATHS.values())) for path in existing
+    )  # of the repository, not of DIR
+    instead = "add the suite to that workflow" if workflow else "choose another folder (evalrun init DIR)"
+    raise SuiteError(f"{names} already {verb}; {instead}, or overwrite with --force")
 
 
 def _with_ignored(path: Path) -> str | None:

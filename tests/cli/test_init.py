@@ -236,6 +236,14 @@ def test_existing_files_are_overwritten_only_with_force() -> None:
     assert Path("first/qa.csv").read_text(encoding="utf-8").startswith("id,input")
 
 
+def test_existing_workflow_is_not_avoided_by_another_folder() -> None:
+    init("first", "--ci", "github")
+    done = evalrun("init", "second", "--ci", "github")
+    assert done.returncode == 2
+    assert "evals.yml already exists; add the suite to that workflow, or overwrite with --force" in done.stderr
+    assert not Path("second").exists()
+
+
 def test_gitignore_keeps_its_lines() -> None:
     Path(".gitignore").write_text("*.log", encoding="utf-8")
     init()
