@@ -205,7 +205,7 @@ def test_a_full_disk_at_any_size_of_any_file_loses_no_row(server: ScriptedServer
 @pytest.mark.slow
 def test_a_killed_process_loses_no_finished_row_and_leaves_no_file(server: ScriptedServer, attacks: Attacks) -> None:
     choice = random.Random(20261128)
-    for number in range(16):
+    for number in range(8):
         shutil.rmtree("runs", ignore_errors=True)
         write_suite(server.base_url, 120, run={"concurrency": 4})
         process = start(SUITE, "--quiet")
