@@ -111,7 +111,7 @@ def test_data_never_becomes_an_element() -> None:
 def test_page_of_hostile_rows_runs_and_loads_nothing(visit: Callable[..., Visit], tmp_path: Path, width: int) -> None:
     opened = visit(make_hostile(), width=width, link="#rows")
     page = opened.page
-    assert opened.count() == f"{len(TEXTS)} rows"
+    assert opened.count() == f"{len(TEXTS)} samples"
     for place in range(len(TEXTS)):
         page.locator("#row-table tbody th a").nth(place).click()
         for switch in page.locator(".diff-switch").all():
