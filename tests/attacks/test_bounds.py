@@ -243,7 +243,7 @@ def test_time_limits_work_during_a_scorer(tmp_path, scorer) -> None:
     running = start(tmp_path, suite(tmp_path, [scorer], row_timeout=1))
     out, _ = running.communicate(timeout=60)
     assert running.returncode == 0, out
-    assert "1 error (timeout)" in out
+    assert "1 score in error" in out and ": timeout: " in out
     running = start(tmp_path, suite(tmp_path, [scorer], run_timeout=1))
     out, _ = running.communicate(timeout=60)
     assert running.returncode == 3, out
