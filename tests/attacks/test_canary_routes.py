@@ -6,14 +6,18 @@ Each server and proxy replies with what it received and with the canaries, in pl
 from __future__ import annotations
 
 import base64
+import http.client
 import importlib.util
 import json
+import threading
+from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evalrunner.view.server import make_server
 from tests.attacks.counts import Attacks
 from tests.attacks.spellings import find_canaries, search_folder
 from tests.attacks.test_canary import command
@@ -60,23 +64,61 @@ def echo(server: ScriptedServer, *names: str) -> Any:
     return script
 
 
+OUTPUTS = ("t.csv", "j.xml", "m.md", "h.html", "t.xlsx", "t.parquet")
+
+
+def pages_of_view() -> Iterator[tuple[str, str]]:
+    """The pages that `evalrun view` has of the newest run, with their headers."""
+    run = max(Path("runs/s").iterdir())
+    server = make_server(Path("runs"), 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        for page in (
+            "/",
+            "/suites/s",
+            f"/runs/s/{run.name}",
+            f"/runs/s/{run.name}/report.html",
+            f"/runs/s/{run.name}/run.json",
+        ):
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=20)
+            connection.request("GET", page)
+            answer = connection.getresponse()
+            yield (
+                page.replace(run.name, "RUN"),
+                f"{answer.status} {answer.headers}\n{answer.read().decode(errors='replace')}",
+            )
+            connection.close()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 def run_and_search(suite: dict[str, Any], folder: Path, attacks: Attacks, name: str, *more: str) -> None:
     """Every command on a suite, with the canaries that its output or a file has."""
     Path("s.yaml").write_text(json.dumps({"name": "s", "dataset": ROWS, "scorers": ["contains"], **suite}))
-    outputs = [part for file in ("t.csv", "j.xml", "m.md", "h.html") for part in ("-o", file)]
+    outputs = [part for file in OUTPUTS for part in ("-o", file)]
     for args in (
         ["validate", "s.yaml"],
         ["plan", "s.yaml", "--offline"],
+        ["plan", "s.yaml", "--offline", "--json"],
+        ["doctor"],
+        ["doctor", "--json"],
         ["plan", "s.yaml", "--endpoints"],
         ["plan", "s.yaml", "--endpoints", "--json"],
-        ["s.yaml", "--debug", "--set", "cache=all", "--verbose", *outputs, *more],
+        ["s.yaml", "--debug", "--set", "cache=all", "--verbose", "--junit-rows", *outputs, *more],
         ["show", "last", "--failed"],
         ["show", "last", "--json"],
+        ["comment", "last"],
+        ["runs"],
     ):
         done = command(*args)
         assert done.code in (0, 1, 2, 3), args
         found = sorted(find_canaries(f"{done.out}\n{done.err}", CANARIES))
         attacks.add(f"{name}: {' '.join(args[:3])}", [f"prints {canary}" for canary in found])
+    for page, text in pages_of_view():
+        attacks.add(f"{name}: {page}", [f"shows {canary}" for canary in sorted(find_canaries(text, CANARIES))])
     own = {"s.yaml", ".env"}
     files = [(file, canary) for file, canary in sorted(search_folder(folder, CANARIES)) if file not in own]
     attacks.add(f"{name}: files", [f"{file} has {canary}" for file, canary in files])
@@ -248,10 +290,10 @@ def test_the_search_finds_in_every_sink_what_is_no_key_of_the_process(folder: Pa
         server.script = echo(server, "http_proxy", "aws_secret")
         counter = Attacks()
         run_and_search(of_targets(*models(f"127.0.0.1:{server.port}")), folder, counter, "nobody's")
-    for place in ("s.yaml --debug", "show last --failed", "files"):
+    for place in ("s.yaml --debug", "show last --failed", "/runs/s/RUN/report.html", "files"):
         found = [line for line in counter.lines if place in line]
         attacks.add(place, [] if found else ["no canary was found"])
-    for file in ("t.csv", "j.xml", "m.md", "h.html", "rows.jsonl", "table.csv", "report.html"):
+    for file in (*OUTPUTS, "rows.jsonl", "table.csv", "report.html"):
         found = [line for line in counter.lines if f"{file} has" in line]
         attacks.add(file, [] if found else ["no canary was found"])
     attacks.check()
