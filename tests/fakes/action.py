@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from tests.attacks.spellings import find_canaries, search_folder
 from tests.fakes.command import ROOT
 from tests.fakes.github import REPOSITORY, TOKEN, FakeGitHub
 
@@ -65,7 +66,10 @@ class Runner:
             job.step(number, step)
         outputs = {name: job.fill(declared["value"]) for name, declared in ACTION["outputs"].items()}
         summary = job.folder / "summary.md"
-        return Job(job.code, job.log, outputs, summary.read_text(encoding="utf-8") if summary.exists() else "", job.ran)
+        text = summary.read_text(encoding="utf-8") if summary.exists() else ""
+        assert not find_canaries(f"{job.log}\n{outputs}\n{text}", {"token of the job": TOKEN})
+        assert search_folder(self.checkout, {"token of the job": TOKEN}) == set()
+        return Job(job.code, job.log, outputs, text, job.ran)
 
 
 class _RunningJob:
