@@ -49,14 +49,10 @@ class ReplyTooLargeError(Exception):
 
 @dataclass(slots=True, eq=False)
 class GuardedCall:
-    """A context whose requests obey `policy`. `status` and `body` are those of the last reply, None before it.
-
-    A stream has no body, nor has a reply to another library than httpx.
-    """
+    """A context whose requests obey `policy`. `status` is that of the last reply, None before it."""
 
     policy: EgressPolicy
     status: int | None = None
-    body: bytes | None = None
     _token: Token[GuardedCall | None] | None = None
 
     def __enter__(self) -> Self:
@@ -78,7 +74,7 @@ class GuardedCall:
 
     def reply(self, status: int, location: str | None) -> None:
         """Note the status of a reply. Raises RedirectError for a redirect."""
-        self.status, self.body = status, None
+        self.status = status
         if 300 <= status < 400:
             raise RedirectError(status, location or "")
 
@@ -150,7 +146,7 @@ def _guard_httpx(library: Any) -> None:
             response.aiter_raw = _bounded_async(response.aiter_raw, response.status_code)
             response.aiter_bytes = _bounded_async(response.aiter_bytes, response.status_code)
             if not stream:
-                call.body = await response.aread()
+                await response.aread()
         except BaseException:
             await response.aclose()
             raise
@@ -166,7 +162,7 @@ def _guard_httpx(library: Any) -> None:
             response.iter_raw = _bounded(response.iter_raw, response.status_code)
             response.iter_bytes = _bounded(response.iter_bytes, response.status_code)
             if not stream:
-                call.body = response.read()
+                response.read()
         except BaseException:
             response.close()
             raise

@@ -55,7 +55,6 @@ from evalrunner.endpoints.pricing import UNKNOWN, KnownPrice, price_from_table, 
 from evalrunner.endpoints.sse import ChatChunks
 from evalrunner.endpoints.transport import MAX_BODY_BYTES
 from evalrunner.errors import MissingExtraError, SuiteError, nearest
-from evalrunner.storage import load_json
 from evalrunner.suite.provider_hosts import named_addresses, policy_of_model
 from evalrunner.suite.schema import ModelSpec
 
@@ -79,7 +78,6 @@ INVALID_HTTP_ERRORS = frozenset(
     }
 )
 READING_ERRORS = frozenset({"TypeError", "AttributeError", "LookupError", "ValueError"})  # of LiteLLM's code on a reply
-UNREAD_REPLY = "LiteLLM cannot read the reply"
 INVALID_OBJECT = "Invalid response object"
 UNREADABLE_REPLY = "Unable to get json response"
 MALFORMED_REPLY_ERRORS = frozenset({"APIResponseValidationError", "JSONSchemaValidationError", "JSONDecodeError"})
@@ -208,9 +206,7 @@ class LiteLLMEndpoint:
             if request.stream and include_usage and _rejects_usage(error):
                 self._include_usage = False
                 return await self._ask(request, call)
-            latency_s = time.perf_counter() - started
-            failure = failure_of(error, latency_s, call.status)
-            return failure if request.kind != "chat" else _answer_despite(failure, call.body, latency_s)
+            return failure_of(error, time.perf_counter() - started, call.status)
         latency_s = time.perf_counter() - started
         if not hasattr(response, "model_dump"):
             return malformed(
@@ -305,18 +301,6 @@ def _read(request: Request, data: Mapping[str, Any], latency_s: float) -> Comple
     return read(data, texts=len(request.texts), latency_s=latency_s)
 
 
-def _answer_despite(failure: Failure | Completion, body: bytes | None, latency_s: float) -> Failure | Completion:
-    """The answer in a reply in the form of OpenAI's on which LiteLLM's own code failed, otherwise the failure."""
-    if isinstance(failure, Completion) or not failure.message.startswith(UNREAD_REPLY) or body is None:
-        return failure
-    try:
-        data = load_json(body)
-    except ValueError:
-        return failure
-    answer = read_chat(data, latency_s=latency_s) if isinstance(data, dict) and data.get("choices") else failure
-    return failure if isinstance(answer, Failure) else answer
-
-
 def failure_of(error: Exception, latency_s: float, reply_status: int | None = None) -> Failure | Completion:
     """The failure for an exception of LiteLLM, or a Completion if it comes from the provider's filter.
 
@@ -345,7 +329,7 @@ def failure_of(error: Exception, latency_s: float, reply_status: int | None = No
         return Failure("connection", f"the reply is no valid HTTP: {message}")
     arrived = reply_status is not None and 200 <= reply_status < 300
     if arrived and "APIConnectionError" in names and (behind & READING_ERRORS or INVALID_OBJECT in text):
-        return Failure("malformed", f"{UNREAD_REPLY}: {message}")
+        return Failure("malformed", f"LiteLLM cannot read the reply: {message}")
     return _failure_of_reply(error, names, text, message, latency_s, reply_status)
 
 

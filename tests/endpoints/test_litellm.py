@@ -207,24 +207,3 @@ def test_a_bad_request_for_another_reason_is_no_refusal_of_tools() -> None:
         endpoint = LiteLLMEndpoint(api_key="sk-1", base_url=server.base_url)
         result = asyncio.run(endpoint(Request("openai/m", ({"role": "user", "content": "hi"},))))
     assert isinstance(result, Failure) and not result.no_tools, result
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_on_which_litellm_itself_fails_is_kept(stream: bool) -> None:
-    """LiteLLM looks for a field of Groq's that other servers of its API do not send."""
-    with ScriptedServer(always(Answer("Paris"))) as server:
-        endpoint = LiteLLMEndpoint(api_key="sk-1", base_url=server.base_url)
-        request = Request("groq/llama-3.1-8b-instant", ({"role": "user", "content": "hi"},), stream=stream)
-        result = asyncio.run(endpoint(request))
-    assert isinstance(result, Completion), result
-    assert (result.text, result.input_tokens, server.calls) == ("Paris", 10, 1)
-
-
-@pytest.mark.parametrize("broken", ["error", "choices"])
-def test_a_reply_without_an_answer_on_which_litellm_fails_is_malformed(broken: str) -> None:
-    body = {"error": {"error": {"message": "x"}, "choices": None}, "choices": {"choices": [{"message": 5}]}}[broken]
-    with ScriptedServer(always(Status(200, body))) as server:
-        endpoint = LiteLLMEndpoint(api_key="sk-1", base_url=server.base_url)
-        result = asyncio.run(endpoint(Request("groq/m", ({"role": "user", "content": "hi"},))))
-    assert isinstance(result, Failure)
-    assert (result.kind, "cannot reach" in result.message) == ("malformed", False), result
