@@ -40,6 +40,16 @@ FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)")
 WORDS = re.compile(r"\s+")
 
 
+class WordLoader(yaml.SafeLoader):
+    """Reads `on`, `off`, `yes` and `no` as text, as suites do."""
+
+
+WordLoader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if letter not in "onyONY" or tag != "tag:yaml.org,2002:bool"]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """A fenced block, the line of its fence (from 1), and how it is used."""
@@ -123,8 +133,8 @@ class Workplace:
     def insert(self, example: Example) -> None:
         """Write the suite with the fragment merged in, named after the fragment's line."""
         base = self.folder / example.rest
-        suite = yaml.safe_load(base.read_text(encoding="utf-8"))
-        fragment = yaml.safe_load(example.text)
+        suite = yaml.load(base.read_text(encoding="utf-8"), WordLoader)
+        fragment = yaml.load(example.text, WordLoader)
         for one, other in (("target", "targets"), ("targets", "target")):
             if one in fragment:
                 suite.pop(other, None)
