@@ -271,7 +271,7 @@ def test_time_limits_work_in_a_run_that_waits_for_nothing(tmp_path) -> None:
     running = start(tmp_path, suite(tmp_path, ["contains"], run_timeout=0.5), "-q")
     out, _ = running.communicate(timeout=60)
     assert running.returncode == 3, out
-    assert "run timeout of 0.5 s reached" in out
+    assert "Run timeout of 0.5 s reached" in out
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
