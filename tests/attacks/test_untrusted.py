@@ -33,6 +33,7 @@ from evalrunner.suite.validate import keys_of
 from tests.attacks.counts import Attacks
 from tests.cases.suites import command
 from tests.fakes.action import Runner
+from tests.fakes.command import evalrun
 from tests.fakes.github import FakeGitHub
 from tests.fakes.server import ScriptedServer
 
@@ -447,13 +448,13 @@ def litellm(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> list[str
 
 @pytest.mark.slow
 def test_litellm_gets_the_key_that_is_allowed_and_no_other(server: ScriptedServer, litellm: list[str]) -> None:
-    path = write("target: deepseek/deepseek-chat\nparams: {temperature: 0}")
+    path = str(write("target: deepseek/deepseek-chat\nparams: {temperature: 0}"))
     args = [*litellm, "--max-cost", "1", "--set", "prices={deepseek/deepseek-chat: {input: 0, output: 0}}"]
-    assert "allow it with --allow-env DEEPSEEK_API_KEY" in command(path, *args).err
-    done = command(path, *args, "--allow-env", "DEEPSEEK_API_KEY", "-q")
-    assert done.code == 0, done.err
+    assert "allow it with --allow-env DEEPSEEK_API_KEY" in " ".join(evalrun(path, *args).stderr.split())
+    done = evalrun(path, *args, "--allow-env", "DEEPSEEK_API_KEY", "-q")  # a new process: LiteLLM caches its clients
+    assert done.returncode == 0, (done.stderr, [log.read_text() for log in Path("runs").rglob("rows.jsonl")])
     assert {request.headers["authorization"] for request in server.requests} == {"Bearer lent-key-0123"}
-    assert leaks(server, done.out, done.err) == []
+    assert leaks(server, done.stdout, done.stderr) == []
 
 
 @pytest.mark.slow
