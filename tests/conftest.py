@@ -15,10 +15,12 @@ from evalrunner import redact
 from evalrunner.storage import cache_folder
 from tests.attacks.counts import attacks, pytest_terminal_summary  # noqa: F401 - a fixture and a hook of all tests
 from tests.fakes.command import stop_server
+from tests.fakes.forked import OWN_VARIABLE
 
 MODELS = cache_folder() / "models"  # weights are downloaded once for all tests
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 _connect = socket.socket.connect
+os.environ.setdefault(OWN_VARIABLE, "True")
 
 
 def pytest_sessionfinish() -> None:

@@ -22,6 +22,7 @@ MAX_TEXT: Final = 300  # characters of a text, before its column cuts it
 MAX_NAME: Final = 40
 MAX_SENTENCE: Final = 600
 MAX_ID: Final = 16  # cells
+MIN_TEXT: Final = 16  # cells of each text of a row, if it has them, before its scores may stand beside it
 MAX_SCORES: Final = 48  # cells of the scores beside a row; more stand below it
 SHORT_ID: Final = 8  # characters of an id that is a hash
 ONE_LINE: Final = 72  # cells from which a row has one line
@@ -71,8 +72,10 @@ class RowLines:
         labels = list(dict.fromkeys(label for row in self.rows for label in row.texts))
         needed = [max(cell_len(row.input) for row in self.rows)]
         needed += [max(cell_len(row.texts.get(label, "")) for row in self.rows) for label in labels]
-        taken = INDENT + first + 2 + sum(len(label) + 1 + GAP for label in labels) + beside
-        widths = shares(needed, [INPUT_SHARE, *[2] * len(labels)], max(width - taken, 0))
+        room = width - INDENT - first - 2 - sum(len(label) + 1 + GAP for label in labels)
+        if room - beside < sum(min(cells, MIN_TEXT) for cells in needed):
+            beside = 0  # the scores stand below the row, so that its texts say something
+        widths = shares(needed, [INPUT_SHARE, *[2] * len(labels)], max(room - beside, 0))
         for row, name in zip(self.rows, ids, strict=True):
             line = styled(" " * INDENT)
             line.append(padded(name, first), style="dim").append("  ")

@@ -163,8 +163,7 @@ def open_workplace(folder: Path, *, fresh: bool = False, **env: str) -> Workplac
         program.chmod(0o755)
     (folder / "suites").symlink_to(ROOT / "suites")
     path = os.pathsep.join([str(programs), os.environ.get("PATH", "")])
-    start = {**os.environ, "PYTHONPATH": command_env()["PYTHONPATH"]}
-    return Workplace(folder, {**start, "PATH": path, **env})
+    return Workplace(folder, {**command_env(), "COLUMNS": "80", "PATH": path, **env})
 
 
 def matches(block: str, printed: str) -> bool:

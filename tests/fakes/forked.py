@@ -29,6 +29,8 @@ from typing import Any, Self
 from evalrunner.formatting import LOG_READERS
 
 ROOT = Path(__file__).parents[2]
+# Keeps LiteLLM from fetching its prices when a test imports it. Commands have to take care of that themselves.
+OWN_VARIABLE = "LITELLM_LOCAL_MODEL_COST_MAP"
 # beginnings of variables that are read only when a process starts, or when it imports evalrun
 READ_AT_START = ("PYTHON", "LC_", "LANG", "MALLOC_", "LD_", *LOG_READERS)
 IMPORTED = (  # by every run; what a run imports only if its suite needs it is left to the forked process
@@ -146,7 +148,8 @@ class CommandServer:
 def command_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a command: that of the test, this checkout first on the path, then `env`."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path, "COLUMNS": "120", **(env or {})}
+    inherited = {name: value for name, value in os.environ.items() if name != OWN_VARIABLE}
+    return {**inherited, "PYTHONPATH": path, "COLUMNS": "120", **(env or {})}
 
 
 def _read_at_start(environ: Mapping[str, str]) -> dict[str, str]:
