@@ -160,7 +160,7 @@ def test_a_file_system_without_locks_still_lets_one_process_write_a_run(
         shutil.rmtree("runs", ignore_errors=True)
         write_suite(server.base_url, 40, run={"concurrency": 1})
         first = start(SUITE, "--quiet", env=env)
-        while not logged() and first.poll() is None:
+        while not (logged() and list(Path("runs").glob("*/*/run.json"))) and first.poll() is None:
             time.sleep(0.01)
         first.send_signal(signal.SIGSTOP)
         second = finish(start("--resume", "last", "--quiet", env=env))
