@@ -19,7 +19,6 @@ BEAT_S = 0.25
 GAP_S = 1.0  # four beats; a busy machine delays one or two
 REPORT_S = 3.0  # shorter pauses do not count either, but are not worth a line
 
-
 UPTIME_CLOCKS = {"linux": "CLOCK_BOOTTIME", "darwin": "CLOCK_MONOTONIC"}
 """The clock of each system that also counts the sleep of the computer; on Windows the monotonic clock does."""
 
@@ -32,7 +31,8 @@ def _uptime() -> float:
 class ProcessClock:
     """A monotonic clock that stands still while the process is suspended.
 
-    `pauses` counts the suspensions so far, `suspended_s` are their seconds that a monotonic clock counts. Computers that sleep are noticed too; the monotonic clock of Linux and macOS stands still then by itself.
+    `pauses` counts the suspensions so far, `suspended_s` are their seconds that a monotonic clock counts. Computers that
+    sleep are noticed too; the monotonic clock of Linux and macOS stands still then by itself.
     """
 
     def __init__(

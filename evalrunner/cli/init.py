@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,24 +55,26 @@ def init(
     wish = Wish(folder, _repository(Path.cwd()), source, template, models, base_url, key_variable, ci)
     start = plan_start(wish, os.environ)
     _refuse_overwriting(list(start.files), force=force, asks=asks)
-    ignore = wish.root / ".gitignore"
-    ignored = _with_ignored(ignore)
-    written = list(start.files)
-    try:
-        for path, text in start.files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="\n")
-        if ignored is not None:
-            ignore.write_text(ignored, encoding="utf-8", newline="\n")
-            written.append(ignore)
-    except OSError as refused:
-        raise SuiteError(f"{refused.filename!r} cannot be written: {refused.strerror}") from None
+    written = _write(start.files, wish.root / ".gitignore")
     for line in start.lines:
         typer.echo(line)
     typer.echo(f"wrote {', '.join(_display(path) for path in written)}")
     typer.echo(f"run it: {start.command}")
     if start.hint:
         typer.echo(start.hint)
+
+
+def _write(files: Mapping[Path, str], ignore: Path) -> list[Path]:
+    """Write the files of a start, and the runs folder into `.gitignore`; the paths written. Raises SuiteError."""
+    ignored = _with_ignored(ignore)
+    texts = {**files, **({} if ignored is None else {ignore: ignored})}
+    try:
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as refused:
+        raise SuiteError(f"{refused.filename!r} cannot be written: {refused.strerror}") from None
+    return list(texts)
 
 
 def _ask(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,6 +13,9 @@ from typer.core import TyperGroup
 from evalrunner.cli import options
 from evalrunner.errors import SuiteError
 from evalrunner.suite.options import RunOptions
+
+if TYPE_CHECKING:
+    from evalrunner.commands.compare import RunComparison
 
 baseline = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Accept, show and list baselines.")
 
@@ -190,8 +193,6 @@ def compare(
     or judges are refused; prompts, params and models may differ and are listed.
     """
     from evalrunner.commands.compare import compare_runs
-    from evalrunner.reports.html.page import write_comparison
-    from evalrunner.storage import write_json
 
     options.refuse_unprinted(as_json=as_json, verbose=verbose, diff=diff)
     paths = [Path(name) for name in output or ()]
@@ -200,17 +201,30 @@ def compare(
             raise SuiteError(f"-o {str(path)!r}: the extension should be .html or .json")
     result = compare_runs(runs, run_options.output_dir, wanted=metric or (), paired=not unpaired)
     for path in paths:
-        if path.suffix.lower() == ".html":
-            write_comparison(path, result.runs, result.comparison, result.metrics)
-        else:
-            write_json(path, result.comparison.to_json())
+        _write_comparison(path, result)
     if as_json:
         import json
 
         from evalrunner.redact import redact
 
         typer.echo(redact(json.dumps(result.comparison.to_json(), indent=2)))
-        return
+    else:
+        _print_comparison(result, options.DEFAULT_DIFF if diff is None else diff, verbose=verbose)
+
+
+def _write_comparison(path: Path, result: RunComparison) -> None:
+    """Write a comparison as a page or as JSON, by the extension."""
+    from evalrunner.reports.html.page import write_comparison
+    from evalrunner.storage import write_json
+
+    if path.suffix.lower() == ".html":
+        write_comparison(path, result.runs, result.comparison, result.metrics)
+    else:
+        write_json(path, result.comparison.to_json())
+
+
+def _print_comparison(result: RunComparison, samples: int, *, verbose: bool) -> None:
+    """Print a comparison, and the samples on which the targets differ most."""
     from evalrunner.reports.comparison import render_comparison, slice_comparison_tables
     from evalrunner.reports.row_lines import DifferingRows
     from evalrunner.reports.terminal import open_console
@@ -220,7 +234,7 @@ def compare(
         console.print(part)
     for part in slice_comparison_tables(result.comparison, verbose=verbose):
         console.print(part)
-    if rows := result.differing(options.DEFAULT_DIFF if diff is None else diff):
+    if rows := result.differing(samples):
         console.print("")
         console.print(DifferingRows("largest differences between targets", rows, verbose=verbose))
 

@@ -46,8 +46,13 @@ def sentence(run: RunView) -> str:
         return _passed(run)
     others = sum(gate.verdict == first.verdict for gate in run.gates) - 1
     more = f" {counted(others, 'more gate')} {_state(first, others)}." if others else ""
-    early = f" The run stopped early: {run.stopped}." if run.stopped else ""
+    early = f" {_ended(f'The run stopped early: {run.stopped}')}" if run.stopped else ""
     return f"{gate_outcome(first, run)}{more}{early}"
+
+
+def _ended(text: str) -> str:
+    """A sentence with its mark; the reason of a stop may end with a question, such as `is the server running?`."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _state(gate: GateResult, count: int) -> str:
@@ -106,7 +111,7 @@ def _untrusted(run: RunView) -> str:
     """`134 of 300 answers failed: the server failed (HTTP 503): upstream down.`, after why the run stopped early."""
     missing = [text for name in run.targets if (text := _failed_answers(run, name))]
     if run.stopped:
-        return " ".join([f"{run.stopped[:1].upper()}{run.stopped[1:]}.", *(f"{text}." for text in missing)])
+        return " ".join([_ended(f"{run.stopped[:1].upper()}{run.stopped[1:]}"), *(f"{text}." for text in missing)])
     message = _most_common_failure(run.folder)
     if not missing:
         return "The result is untrusted."

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import pty
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,8 +21,8 @@ from evalrunner.reports.progress import (
     clock_text,
 )
 from evalrunner.reports.view import RunView
-from tests.fakes.command import command_env
 from tests.fakes.server import Action, Answer, ScriptedServer, Slow, Status
+from tests.fakes.terminal import drawn_on_terminal
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -69,27 +66,10 @@ def test_log_reports_a_wait_for_the_rate_limit() -> None:
     assert re.search(r"waiting [12]\S* s? ?for the rate limit", out.getvalue())
 
 
-def drawn_on_terminal(command: list[str], env: dict[str, str]) -> str:
-    """What a command writes to a terminal on stderr."""
-    ours, theirs = pty.openpty()
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=command_env(env))
-    os.close(theirs)
-    drawn = b""
-    try:
-        while piece := os.read(ours, 65536):
-            drawn += piece
-    except OSError:  # how a terminal says that nobody writes any more
-        pass
-    os.close(ours)
-    run.communicate(timeout=30)
-    assert run.returncode == 0
-    return drawn.decode()
-
-
 def test_bar_reports_retries_while_no_row_finishes() -> None:
     with ScriptedServer(refuses_twice) as server:
         command = [sys.executable, "-m", "evalrunner", write(server.base_url, 2)]
-        drawn = drawn_on_terminal(command, {"TERM": "xterm"})
+        drawn = drawn_on_terminal(command, {"TERM": "xterm"}, stdout=False)
     frames = ESCAPE.sub("", drawn).replace("\r", "\n").splitlines()
     assert any("0/2" in frame and "2 retries" in frame for frame in frames)
 
@@ -173,7 +153,7 @@ def test_a_download_is_one_line_on_a_terminal_and_four_in_a_log() -> None:
 def test_progress_on_a_terminal_is_one_line(width: int) -> None:
     with ScriptedServer(lambda _request, nth: Slow(0.1)) as server:
         command = [sys.executable, "-m", "evalrunner", write(server.base_url, 12), "--concurrency", "2"]
-        drawn = drawn_on_terminal(command, {"TERM": "xterm", "COLUMNS": str(width)})
+        drawn = drawn_on_terminal(command, {"TERM": "xterm", "COLUMNS": str(width)}, stdout=False)
     frames = ESCAPE.sub("", drawn).replace("\r", "\n").splitlines()
     assert max(map(len, frames)) <= width
     assert any("/12" in frame for frame in frames)

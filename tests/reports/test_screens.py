@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
-import pty
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,8 +13,11 @@ from rich.console import Console
 
 from evalrunner.reports.metric_tables import screen_names
 from evalrunner.reports.text_table import Column, TextTable, shortened
-from tests.fakes.command import command_env, evalrun
+from tests.fakes.command import evalrun
+from tests.fakes.terminal import drawn_on_terminal
 from tests.reports.screens import LONG_NAMES, PROFILES, masked, problems, size, write_suite
+
+COMMAND = [sys.executable, "-m", "evalrunner"]
 
 WIDTHS = (60, 80, 120)
 THREE = tuple(PROFILES)
@@ -197,7 +197,7 @@ def test_compare_fits_eighty_columns() -> None:
 
 def test_plan_fits_a_terminal_and_keeps_its_lines_in_a_log() -> None:
     suite = write_suite("providers", THREE, rows=30, gates=["contains >= 0.5"])
-    drawn = on_terminal("plan", suite, env={"TERM": "xterm", "COLUMNS": "60"}).replace("\r", "")
+    drawn = drawn_on_terminal([*COMMAND, "plan", suite], env={"TERM": "xterm", "COLUMNS": "60"}).replace("\r", "")
     assert problems(drawn, 60) == []
     assert "".join(drawn.split()) == "".join(evalrun("plan", suite).stdout.split())
 
@@ -206,27 +206,10 @@ def test_no_color_leaves_every_sign_and_a_link_is_for_terminals_only() -> None:
     suite = write_suite("plain", rows=20, gates=["contains >= 0.5"])
     assert "\x1b" not in evalrun(suite).stdout
     for env, linked, colored in (({}, True, True), ({"NO_COLOR": "1"}, True, False), ({"TERM": "dumb"}, False, False)):
-        drawn = on_terminal("show", "last", env={"TERM": "xterm-256color", "COLUMNS": "80", **env})
+        drawn = drawn_on_terminal([*COMMAND, "show", "last"], env={"TERM": "xterm-256color", "COLUMNS": "80", **env})
         assert ("\x1b]8;" in drawn and "file://" in drawn) is linked
         assert ("\x1b[1;32m" in drawn) is colored
         assert "PASS" in drawn
-
-
-def on_terminal(*args: str, env: dict[str, str]) -> str:
-    """What a command writes to a terminal."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "evalrunner", *args]
-    run = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=command_env(env))
-    os.close(theirs)
-    drawn = b""
-    try:
-        while piece := os.read(ours, 65536):
-            drawn += piece
-    except OSError:  # how a terminal says that nobody writes any more
-        pass
-    os.close(ours)
-    assert run.wait(timeout=60) == 0, drawn.decode()
-    return drawn.decode()
 
 
 def test_open_shows_the_report_in_a_browser() -> None:

@@ -159,6 +159,8 @@ def test_an_aborted_run_says_why_and_what_is_missing() -> None:
     )
     early = run(GATE, stopped="the budget of $1.00 is spent")
     assert sentence(early).endswith("the gate needs at least 0.9. The run stopped early: the budget of $1.00 is spent.")
+    asking = run(GATE, stopped="cannot connect to http://127.0.0.1:9; is the server running?")
+    assert sentence(asking).endswith("is the server running?")
 
 
 def test_an_untrusted_judge_and_a_missing_baseline_give_their_reason() -> None:

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
+from evalrunner.reports.html.page import write_report
+from evalrunner.reports.view import stored_view
+from evalrunner.runs.folder import RunFolder
 from tests.fakes.command import ROOT
+from tests.reports.html.pages import baseline_of, enrich, make_run
 
 ARGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -96,3 +100,14 @@ def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
     for context in contexts:
         context.close()
     assert [wrong for opened in visits for wrong in opened.wrong] == []
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a real run with three targets, and with slices, costs and a baseline put beside it."""
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run = make_run().resolve()
+    enrich(run)
+    return write_report(stored_view(RunFolder(run)), run / "report.html", baseline=baseline_of)

@@ -7,24 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from evalrunner.reports.html.page import write_report
-from evalrunner.reports.view import stored_view
-from evalrunner.runs.folder import RunFolder
 from tests.reports.html.conftest import Visit
-from tests.reports.html.pages import baseline_of, enrich, make_run
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Visit]
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        run = make_run().resolve()
-    enrich(run)
-    return write_report(stored_view(RunFolder(run)), run / "report.html", baseline=baseline_of)
 
 
 def address(opened: Visit) -> str:

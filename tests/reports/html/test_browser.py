@@ -15,21 +15,9 @@ from evalrunner.reports.html.page import write_report
 from evalrunner.reports.view import stored_view
 from evalrunner.runs.folder import RunFolder
 from tests.reports.html.conftest import READY, Visit
-from tests.reports.html.pages import baseline_of, enrich, make_run
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Visit]
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a real run with three targets, and with slices, costs and a baseline put beside it."""
-    folder = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        run = make_run().resolve()
-    enrich(run)
-    return write_report(stored_view(RunFolder(run)), run / "report.html", baseline=baseline_of)
 
 
 def rows_of(report: Path) -> list[dict[str, Any]]:
