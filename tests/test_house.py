@@ -74,8 +74,9 @@ def test_one_file_reads_stored_runs() -> None:
     assert {place.partition(":")[0] for place in places} == {"runs/record.py"}
 
 
-def test_the_package_has_at_most_222_files() -> None:
-    assert len(MODULES) <= 222
+def test_the_package_has_at_most_250_files() -> None:
+    """222 before checks; a scorer of its own kind is a file of its own."""
+    assert len(MODULES) <= 250
 
 
 def declared_names(tree: ast.Module) -> Iterator[tuple[int, str]]:

@@ -125,14 +125,19 @@ def told(done: Ended) -> list[str]:
 
 def resumed(server: ScriptedServer, rows: int) -> list[str]:
     """What is wrong after the run is resumed on a machine without limits."""
-    before, calls = logged(), server.calls
+    before, calls = logged(), server.drain()
     done = finish(start("--resume", "last", "--quiet"))
     after = logged()
     faults = [] if done.code == 0 else [f"the resumed run ended with {done.code}: {done.err[-300:]}"]
     if len(after) != rows or set(after.values()) != {1}:
         faults.append(f"{len(after)} of {rows} rows, {sum(after.values())} lines")
-    if server.calls - calls > rows - len(before):
-        faults.append(f"{server.calls - calls} calls for {rows - len(before)} rows")
+    if server.drain() - calls > rows - len(before):
+        asked = Counter(request.json["messages"][-1]["content"] for request in server.requests[calls:])
+        known = sum(name.replace("r", "q") in asked for name in before)
+        faults.append(
+            f"{server.calls - calls} calls for {rows - len(before)} rows: {known} of rows in the log, "
+            f"{sum(count > 1 for count in asked.values())} repeated, {len(asked)} different"
+        )
     return faults + [f"{name} is left over" for name in leftovers()]
 
 

@@ -195,6 +195,19 @@ class ScriptedServer:
             time.sleep(0.005)
         return self.calls, self.dropped, self.in_flight
 
+    def drain(self, seconds: float = 10.0) -> int:
+        """The calls so far, once everything is read that clients sent which have ended since; or after `seconds`.
+
+        What a process sends just before it ends may wait in the sockets while the machine is busy.
+        """
+        until, connections = time.monotonic() + seconds, self.connections
+        with socket.create_connection(("127.0.0.1", self.port)):  # accepted after all that were opened before
+            while self.connections == connections and time.monotonic() < until:
+                time.sleep(0.001)
+        while self._open and time.monotonic() < until:
+            time.sleep(0.001)
+        return self.calls
+
     async def __aenter__(self) -> ScriptedServer:
         return self.__enter__()
 
