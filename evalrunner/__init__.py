@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evalrunner.errors import RunError as RunError
     from evalrunner.errors import RunNotFoundError as RunNotFoundError
     from evalrunner.errors import SuiteError as SuiteError
+    from evalrunner.plugins import main_option as main_option
     from evalrunner.suite.options import RunOptions as RunOptions
     from evalrunner.testing import CheckFailed as CheckFailed
     from evalrunner.testing import check as check
@@ -31,6 +32,7 @@ _PUBLIC = {
     "api": ("SuiteResult", "run_suite"),
     "domain": ("Completion", "Declaration", "Failure", "Row", "Sample", "Score", "Scorer", "Skipped", "Unscored"),
     "errors": ("EvalrunError", "MissingExtraError", "RunError", "RunNotFoundError", "SuiteError"),
+    "plugins": ("main_option",),
     "suite.options": ("RunOptions",),
     "testing": ("CheckFailed", "check"),
 }

@@ -273,7 +273,8 @@ class Declaration:
 
     `low` and `high` bound the range; None is unbounded. `binary`: every score is 0 or 1. `inline`: cheap enough for the
     event loop. `infer_binary`: scores that are all 0 or 1 are treated as binary. `threshold`: the lowest score that
-    counts in the `ratio` aggregate. `headline`: the aggregate that the scorer's name alone refers to in a gate. `backend`
+    counts in the `ratio` aggregate. `passes`: the score from which a check by this scorer passes, up to which if lower is
+    better; None if the check has to say so, unless the scores are binary. `headline`: the aggregate that the scorer's name alone refers to in a gate. `backend`
     names the method of scorers with several.
     """
 
@@ -288,6 +289,7 @@ class Declaration:
     aggregates: tuple[str, ...] = ("mean",)
     headline: str = "mean"
     threshold: float | None = None
+    passes: float | None = None
     inline: bool = False
     infer_binary: bool = False
     backend: str | None = None

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
@@ -25,6 +25,7 @@ from evalrunner.storage import is_file
 from evalrunner.user_code import find_home, folders_text, import_user_module, module_of_file, public_names
 
 Factory: TypeAlias = Callable[..., Any]
+MarkedFactory = TypeVar("MarkedFactory", bound=Callable[..., Any])
 
 VARIADIC = frozenset({inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD})
 RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "on_no_answer", "args"})
@@ -232,6 +233,27 @@ def factory_options(factory: Factory) -> dict[str, inspect.Parameter]:
     """The keyword-only parameters of a factory, with evaluated annotations: the keys that a suite may set."""
     signature = inspect.signature(factory, eval_str=True)
     return {name: item for name, item in signature.parameters.items() if item.kind is item.KEYWORD_ONLY}
+
+
+def main_option(name: str) -> Callable[[MarkedFactory], MarkedFactory]:
+    """A decorator: the short form `{TYPE: VALUE}` of a check or scorer sets this option of the factory.
+
+    Raises TypeError if the factory has no option of that name.
+    """
+
+    def mark(factory: MarkedFactory) -> MarkedFactory:
+        if name not in factory_options(factory):
+            raise TypeError(f"{name_of(factory)} has no keyword-only option {name!r}")
+        factory.main_option = name  # type: ignore[attr-defined]
+        return factory
+
+    return mark
+
+
+def main_option_of(factory: Factory) -> str | None:
+    """The option that the short form of a check sets, None if the factory declares none."""
+    name = getattr(factory, "main_option", None)
+    return name if isinstance(name, str) else None
 
 
 def call_factory(factory: Factory, options: Mapping[str, Any], context: PluginContext) -> Any:
