@@ -256,6 +256,28 @@ def main_option_of(factory: Factory) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def own_templates(*names: str) -> Callable[[MarkedFactory], MarkedFactory]:
+    """A decorator: these options of the factory are templates in a language of its own, so their text is passed as it is.
+
+    The text of all other options is a template over the row's columns. Raises TypeError for an unknown option.
+    """
+
+    def mark(factory: MarkedFactory) -> MarkedFactory:
+        for name in names:
+            if name not in factory_options(factory):
+                raise TypeError(f"{name_of(factory)} has no keyword-only option {name!r}")
+        factory.own_templates = frozenset(names)  # type: ignore[attr-defined]
+        return factory
+
+    return mark
+
+
+def own_templates_of(factory: Factory) -> frozenset[str]:
+    """The options of a factory whose text is not a template over the row's columns."""
+    names = getattr(factory, "own_templates", None)
+    return names if isinstance(names, frozenset) else frozenset()
+
+
 def call_factory(factory: Factory, options: Mapping[str, Any], context: PluginContext) -> Any:
     """The result of the factory for the options; it gets the context if its first parameter is named `context`.
 
