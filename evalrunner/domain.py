@@ -150,7 +150,8 @@ class Failure:
 
     `fatal` marks permanent failures: a rejected API key, an unknown model, an unknown host. `retry_after_s` is the wait
     that the server requested. `overloaded`: this process had too many requests in flight, so fewer are sent. `no_tools`:
-    the server says that it knows no tools, or that none can be forced.
+    the server says that it knows no tools, or that none can be forced; `no_format`: that it knows no structured output, or
+    not this schema.
     """
 
     kind: FailureKind
@@ -162,6 +163,7 @@ class Failure:
     rate_limit: RateLimitStatus | None = None
     overloaded: bool = False
     no_tools: bool = False
+    no_format: bool = False
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"

@@ -22,6 +22,7 @@ from evalrunner.endpoints.vendor_words import (
     ENDS_BY_ITSELF,
     FILTERED,
     FIREWALL_PAGE,
+    NO_FORMAT,
     NO_KEY,
     NO_PAYMENT,
     NO_SUCH_MODEL,
@@ -179,7 +180,8 @@ def failure_from_error(
     if wait_s is None and kind == "rate_limit" and not fatal:
         wait_s = reset_s(headers)
     no_tools = kind in ("bad_request", "server") and refuses_tools(status, error)
-    return Failure(kind, message, status, wait_s, fatal, rate_limit=limits, no_tools=no_tools)
+    no_format = kind in ("bad_request", "server") and refuses_format(status, error)
+    return Failure(kind, message, status, wait_s, fatal, rate_limit=limits, no_tools=no_tools, no_format=no_format)
 
 
 def reset_s(headers: Mapping[str, str]) -> float | None:
@@ -207,6 +209,11 @@ def filtered_answer(message: str, latency_s: float | None = None) -> Completion:
 def refuses_tools(status: int | None, error: ErrorText) -> bool:
     """Whether an error says that the server knows no tools, or that none can be forced."""
     return status in NO_TOOLS_STATUS and not error.page and NO_TOOLS.search(error.searchable) is not None
+
+
+def refuses_format(status: int | None, error: ErrorText) -> bool:
+    """Whether an error speaks of structured output, or of its schema."""
+    return status in NO_TOOLS_STATUS and not error.page and NO_FORMAT.search(error.searchable) is not None
 
 
 def _is_filtered(status: int | None, error: ErrorText) -> bool:

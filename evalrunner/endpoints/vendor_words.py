@@ -260,6 +260,15 @@ NO_TOOLS: Final = Phrases(
 )  # fmt: skip
 """No tools, or none that can be forced: Ollama, vLLM, llama.cpp, DeepSeek, DashScope, Bedrock, Groq, OpenRouter, OpenAI …"""
 
+NO_FORMAT: Final = Phrases(
+    r"response[_ ]?format", r"responseformat", r"json[_ ]?schema", r"response[_ ]?schema", r"response_?mime_?type",
+    r"structured[_ -]?outputs?", r"\bjson[_ -]mode\b", r"output[_ ]?(?:config|format)\b", r"text\.format\b", r"guided[_ -](?:json|decoding|grammar)",
+    r"\bgrammars?\b", r"\bxgrammar\b|\boutlines\b|\bllguidance\b", r"invalid schema", r"schema[^\n]{0,60}(?:not|n't|un)[ -]?support",
+    r"(?:结构化输出|输出格式).{0,20}不支持", r"不支持.{0,20}(?:结构化输出|输出格式)",
+)  # fmt: skip
+"""No structured output, or not for this schema: OpenAI, Azure, DeepSeek, Groq, Gemini, Anthropic, vLLM, llama.cpp, TGI, LM Studio …
+Where such words are in the refusal of a request with a schema, the schema is worth leaving out."""
+
 STATUS_OF_TYPE: Final = {
     "invalid_request_error": 400, "badrequesterror": 400, "bad_request": 400, "validationexception": 400,
     "authentication_error": 401, "authenticationerror": 401, "unauthorized": 401, "unauthenticated": 401,

@@ -61,7 +61,8 @@ from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 from evalrunner.templates import PromptError
 
 if TYPE_CHECKING:
-    from evalrunner.engine.judge import JudgeSession, ToolSupport
+    from evalrunner.engine.format_fallback import FormatSupport
+    from evalrunner.engine.judge import JudgeSession
     from evalrunner.middleware.budget import Side
 
 MAX_FUNCTION_CALLS = 16  # concurrent calls of user-defined code, which declares no limit
@@ -92,7 +93,7 @@ class Assembler:
     timing: Timing = Timing()
     refresh: bool = False
     models: list[PlannedModel] = field(default_factory=list)
-    tool_support: dict[tuple[int, str], ToolSupport] = field(default_factory=dict)
+    format_support: dict[tuple[int, str], FormatSupport] = field(default_factory=dict)
     gating: bool = True
     candidate: RunRef | None = None
     stored: StoredAnswers | None = None
@@ -368,7 +369,8 @@ class Assembler:
     def _judge_session(
         self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, calls: MiddlewareStack
     ) -> JudgeSession | None:
-        from evalrunner.engine.judge import JudgeSession, ToolFallback, ToolSupport
+        from evalrunner.engine.format_fallback import FormatFallback, FormatSupport
+        from evalrunner.engine.judge import JudgeSession
 
         judge = spec.judge or suite.judge
         if judge is None:
@@ -381,8 +383,8 @@ class Assembler:
             return None
         context = _call_context(f"judge of {spec.name}", "judges", opened, judge.pace, suite.run)
         self._add_model(spec.name, context, judge, opened, judge.params)
-        support = self.tool_support.setdefault((id(opened.endpoint), opened.model), ToolSupport())
-        endpoint = ToolFallback(opened.endpoint, support, context.label, calls.notices.append)
+        support = self.format_support.setdefault((id(opened.endpoint), opened.model), FormatSupport())
+        endpoint = FormatFallback(opened.endpoint, support, context.label, calls.notices.append)
         return JudgeSession(
             bound, calls.wrap(endpoint, context), judge.name, opened.model, opened.host, suite.judge_check,
             judge.params, context.tally, context.breaker, stream=bool(judge.pace.stream),

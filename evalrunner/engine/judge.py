@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from evalrunner.suite.schema import JudgeCheckMode
 if TYPE_CHECKING:
     from evalrunner.scorers.judge_calibration import JudgeCheck
 
-TOOL_PARAMS = frozenset({"tool_choice", "parallel_tool_calls"})
 MAX_SANITY_CHECKS = 3  # that failed calls ended, before the judge is aborted
 
 
@@ -62,79 +60,6 @@ class RecordingJudge:
                 )
             )
         return answer
-
-
-@dataclass(slots=True)
-class ToolSupport:
-    """Whether a model takes a forced tool call, as far as this run knows: for all judges that use the model."""
-
-    refused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ToolFallback:
-    """An endpoint that asks for JSON in the text where a model takes no forced tool call.
-
-    The refused request is sent again without tools, and further ones without a first try. It stands next to the endpoint
-    itself: retries, circuit breaker and cache see one call.
-    """
-
-    inner: Endpoint
-    support: ToolSupport
-    label: str
-    notify: Callable[[str], None]
-
-    async def __call__(self, request: Request, /) -> Completion | Failure:
-        if len(request.tools) != 1 or not _fields(request.tools[0]):
-            return await self.inner(request)
-        if not self.support.refused:
-            answer = await self.inner(request)
-            if not isinstance(answer, Failure) or not answer.no_tools:
-                return answer
-            again = await self.inner(without_tools(request))
-            if isinstance(again, Failure) and again.kind == "bad_request":  # the tools were not the cause
-                return again
-            self._remember(answer)
-            return again
-        return await self.inner(without_tools(request))
-
-    def _remember(self, refusal: Failure) -> None:
-        if not self.support.refused:
-            self.support.refused = True
-            self.notify(
-                f"{self.label}: the model takes no forced tool call, so it is asked for JSON instead ({refusal.message})"
-            )
-
-
-def without_tools(request: Request) -> Request:
-    """The request for the arguments of its tool as JSON in the text."""
-    fields = [f"{json.dumps(name)} ({_field_text(field)})" for name, field in _fields(request.tools[0]).items()]
-    asked = (
-        "You cannot call a tool here. Reply with the arguments of the call as one JSON object and nothing else. "
-        f"Its keys are {' and '.join(fields)}."
-    )
-    messages = list(request.messages)
-    if messages and messages[-1].get("role") == "user" and isinstance(messages[-1].get("content"), str):
-        messages[-1] = {**messages[-1], "content": f"{messages[-1]['content']}\n\n{asked}"}
-    else:
-        messages.append({"role": "user", "content": asked})
-    params = {name: value for name, value in request.params.items() if name not in TOOL_PARAMS}
-    return replace(request, messages=tuple(messages), params=params, tools=())
-
-
-def _fields(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The arguments of a tool by name, with their schemas; none for a tool without a readable schema."""
-    part: Any = tool
-    for name in ("function", "parameters", "properties"):
-        part = part.get(name) if isinstance(part, Mapping) else None
-    return part if isinstance(part, Mapping) and all(isinstance(item, Mapping) for item in part.values()) else EMPTY
-
-
-def _field_text(field: Mapping[str, Any]) -> str:
-    values = field.get("enum")
-    if values:
-        return f"one of {', '.join(json.dumps(value, ensure_ascii=False) for value in values)}"
-    return str(field.get("description") or f"a {field.get('type', 'string')}").rstrip(".")
 
 
 @dataclass(slots=True)
