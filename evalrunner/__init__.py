@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from evalrunner.domain import Completion as Completion
     from evalrunner.domain import Declaration as Declaration
     from evalrunner.domain import Failure as Failure
+    from evalrunner.domain import Parts as Parts
     from evalrunner.domain import Row as Row
     from evalrunner.domain import Sample as Sample
     from evalrunner.domain import Score as Score
@@ -30,7 +31,18 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "api": ("SuiteResult", "run_suite"),
-    "domain": ("Completion", "Declaration", "Failure", "Row", "Sample", "Score", "Scorer", "Skipped", "Unscored"),
+    "domain": (
+        "Completion",
+        "Declaration",
+        "Failure",
+        "Parts",
+        "Row",
+        "Sample",
+        "Score",
+        "Scorer",
+        "Skipped",
+        "Unscored",
+    ),
     "errors": ("EvalrunError", "MissingExtraError", "RunError", "RunNotFoundError", "SuiteError"),
     "plugins": ("main_option",),
     "suite.options": ("RunOptions",),

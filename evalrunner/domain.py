@@ -171,11 +171,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The result of a scorer: a finite number, an optional explanation, and optional metadata stored with it."""
+    """The result of a scorer: a finite number, an optional explanation, and optional metadata stored with it.
+
+    `parts` are further results of a scorer that declares parts: for each name a number, a bool, None or an `Outcome`.
+    """
 
     value: float
     explanation: str | None = None
     metadata: Mapping[str, Any] = EMPTY
+    parts: Mapping[str, Any] = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +198,15 @@ class Unscored:
 
 
 Outcome: TypeAlias = Score | Skipped | Unscored | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The result of a scorer whose parts have results although its own, `main`, is no score; `metadata` as in `Score`."""
+
+    main: Skipped | Unscored | Failure
+    parts: Mapping[str, Any] = EMPTY
+    metadata: Mapping[str, Any] = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +291,12 @@ class Declaration:
     counts in the `ratio` aggregate. `passes`: the score from which a check by this scorer passes, up to which if lower is
     better; None if the check has to say so, unless the scores are binary. `headline`: the aggregate that the scorer's name alone refers to in a gate. `backend`
     names the method of scorers with several.
+
+    `passes`: the score from which a check passes; if lower is better, the score up to which it passes. A binary scorer
+    passes at 1. A scorer with neither is a check only with a `threshold` of the suite.
+
+    `parts` are further results, each a metric `SCORER/PART` of its own, or `PART` where the part's declaration is `bare`.
+    A part has the version and the backend of its scorer, and gets its cell where the scorer is not called.
     """
 
     low: float | None = 0.0
@@ -295,6 +314,9 @@ class Declaration:
     inline: bool = False
     infer_binary: bool = False
     backend: str | None = None
+    passes: float | None = None
+    parts: Mapping[str, Declaration] = EMPTY
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +324,8 @@ class Scorer:
     """The result of a scorer factory: a function and its declaration.
 
     The function names its parameters from `output` (text), `input`, `expected` (text, a tuple of several accepted answers,
-    or None), `sample`, `completion` and `judge` (a `Judge`). It returns a number or bool, None (skipped) or an `Outcome`.
-    It may be async.
+    or None), `sample`, `completion` and `judge` (a `Judge`). It returns a number or bool, None (skipped), an `Outcome` or
+    `Parts`. It may be async.
     """
 
     function: Callable[..., Any]

@@ -117,7 +117,13 @@ def _open_runs(
 def _scorers(data: Sequence[RunRecord], wanted: Sequence[str]) -> frozenset[str]:
     """The scorers to compare: those of the requested metrics, or else those of all runs."""
     every = frozenset(name for run in data for name in run.scorers)
-    return (every & {text.partition("/")[0] for text in wanted}) or every
+    return frozenset(_scorer_of(text, every) for text in wanted) & every or every
+
+
+def _scorer_of(text: str, scorers: frozenset[str]) -> str:
+    """The scorer or part of a metric: `json/total` of `json/total/v1` if there is one, else `json`."""
+    part = "/".join(text.split("/")[:2])
+    return part if part in scorers else text.partition("/")[0]
 
 
 def _check_comparable(runs: Sequence[ComparedRun], *, paired: bool) -> None:

@@ -51,7 +51,7 @@ from evalrunner.plugins import (
 from evalrunner.prompts import Prompt, PromptedTarget, compile_prompt
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
-from evalrunner.stats.summary import Design, Measure, builtin_measures
+from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Design, Measure, builtin_measures
 from evalrunner.storage import cache_folder
 from evalrunner.suite.environment import has_variable, public_path
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, RunSpec, ScorerSpec, Suite, TargetSpec
@@ -119,9 +119,11 @@ class Assembler:
             self._select_failed(suite)
         targets = [item for spec in suite.targets if (item := self._target(suite, spec, calls)) is not None]
         scorers = [scorer for spec in suite.scorers if (scorer := self._scorer(suite, spec, calls)) is not None]
-        self._check_headline(suite)
+        measures = self._measures(scorers)
+        broken = len(scorers) < len(suite.scorers)
+        self._check_headline(suite, [measure.name for measure in measures], broken=broken)
         design = design_of(suite, self.document)
-        gates = self._gates(suite, [scorer.measure for scorer in scorers], design)
+        gates = self._gates(suite, measures, design, broken=broken)
         resolver = BaselineResolver(
             suite.folder, suite.name, self.runs, addresses=suite.tracking.addresses, candidate=self.candidate,
             restrictions=self.document.restrictions,
@@ -185,10 +187,22 @@ class Assembler:
             else ()
         )
 
-    def _check_headline(self, suite: Suite) -> None:
-        """Report a `headline` that is not one of the scorers."""
-        names = [spec.name for spec in suite.scorers]
-        if suite.headline is not None and suite.headline not in names:
+    def _measures(self, scorers: Sequence[PlannedScorer]) -> list[Measure]:
+        """The measures of the scorers and their parts. A part with the name of another one is a problem."""
+        taken = {measure.name: "a built-in metric" for measure in ALL_BUILTIN_MEASURES}
+        taken.update({scorer.bound.name: f"the scorer {scorer.bound.name!r}" for scorer in scorers})
+        for scorer in scorers:
+            for part in scorer.bound.parts:
+                if (other := taken.get(part.cell)) is not None:
+                    message = f"{part.name!r} of {scorer.bound.name!r} has the same name as {other}; rename one of them"
+                    self.document.problem(scorer.spec.key_path, message)
+                taken[part.cell] = f"{part.name!r} of {scorer.bound.name!r}"
+        return [measure for scorer in scorers for measure in scorer.measures]
+
+    def _check_headline(self, suite: Suite, known: Sequence[str], *, broken: bool) -> None:
+        """Report a `headline` that is neither a scorer nor a part. A part of a scorer that is `broken` is unknown."""
+        names = [*known, *(spec.name for spec in suite.scorers if spec.name not in known)]
+        if suite.headline is not None and suite.headline not in names and not broken:
             message = f"{suite.headline!r} is not a scorer of this suite{nearest(suite.headline, names)}"
             self.document.problem(("headline",), f"{message}; it has {', '.join(names)}")
 
@@ -390,14 +404,14 @@ class Assembler:
             judge.params, context.tally, context.breaker, stream=bool(judge.pace.stream),
         )  # fmt: skip
 
-    def _gates(self, suite: Suite, measures: list[Measure], design: Design) -> tuple[Gate, ...]:
+    def _gates(self, suite: Suite, measures: list[Measure], design: Design, *, broken: bool) -> tuple[Gate, ...]:
         builder = GateBuilder(
             self.document,
             [*measures, *builtin_measures(streaming=suite.streaming)],
             targets=[target.name for target in suite.targets],
             design=design,
             epochs=suite.run.epochs,
-            broken=len(measures) < len(suite.scorers),
+            broken=broken,
             stop_early=suite.run.stop_early,
         )
         return builder.build(suite.gates)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from evalrunner.baselines.file import Baseline, RunRef, SampleKey
 from evalrunner.datasets.columns import digest_line
 from evalrunner.datasets.source import SampleSelection, SampleSource, Scan
-from evalrunner.domain import EMPTY, Cell, Completion, Row, Sample, Target, row_name
+from evalrunner.domain import EMPTY, Cell, Completion, Declaration, Row, Sample, Target, row_name
 from evalrunner.endpoints.factory import EndpointHandle
 from evalrunner.endpoints.pricing import KnownPrice, PriceBook, PricedEndpoint, WorstCase, check_cap
 from evalrunner.errors import Problem, SuiteError
@@ -85,6 +85,12 @@ class PlannedScorer:
     @property
     def measure(self) -> Measure:
         return Measure(self.bound.name, self.bound.scorer.declaration)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Its own measure and those of its parts."""
+        name = self.bound.name
+        return (self.measure, *(Measure(part.cell, part.declaration, name) for part in self.bound.parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,14 +249,15 @@ class Plan:
 
     @property
     def headline(self) -> str:
-        """The scorer that leads tables: the suite's `headline`, else that of the first gate on a scorer, else the first."""
-        names = [scorer.bound.name for scorer in self.scorers]
+        """The scorer or part that leads tables: the suite's `headline`, else that of the first gate on one, else the first."""
+        names = [measure.name for measure in self.measures]
         gated = (gate.measure.name for gate in self.gates if gate.measure.name in names)
         return self.suite.headline or next(gated, names[0])
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        return tuple(scorer.measure for scorer in self.scorers)
+        """Those of the scorers, each followed by its parts."""
+        return tuple(measure for scorer in self.scorers for measure in scorer.measures)
 
     def jobs(self) -> Iterator[Job]:
         """Every row to produce, lazily. Targets are interleaved, so that a slow hour affects all of them alike."""
@@ -327,7 +334,7 @@ def provenance_of(
         suite=suite.name,
         dataset=DatasetProvenance(digest=scan.digest, rows=scan.count, **_selection(suite.dataset)),
         targets={target.name: _target(target, specs[target.name], suite.folder) for target in targets},
-        scorers={scorer.bound.name: _scorer(scorer, suite.folder) for scorer in scorers},
+        scorers={name: part for scorer in scorers for name, part in _scorer_with_parts(scorer, suite.folder)},
         judges={scorer.bound.name: _judge(scorer.judge) for scorer in scorers if scorer.judge is not None},
         seed=suite.run.seed,
         epochs=suite.run.epochs,
@@ -407,18 +414,35 @@ def _templates(parts: tuple[tuple[str, str], ...] | None) -> tuple[Mapping[str, 
     return None if parts is None else tuple(plain([{role: template} for role, template in parts]))
 
 
+def _scorer_with_parts(scorer: PlannedScorer, folder: Path) -> Iterator[tuple[str, ScorerProvenance]]:
+    """The scorer by its name, then its parts by theirs: what they declare, with options and files left to the scorer."""
+    own = _scorer(scorer, folder)
+    yield scorer.bound.name, own
+    for part in scorer.bound.parts:
+        yield part.cell, _of_declaration(part.declaration, own.type, own.on_no_answer, part_of=scorer.bound.name)
+
+
 def _scorer(scorer: PlannedScorer, folder: Path) -> ScorerProvenance:
     spec, declaration = scorer.spec, scorer.bound.scorer.declaration
     reference = spec.type if ":" in spec.type else known_names("scorers").get(spec.type, spec.type)
     custom = [] if reference.startswith("evalrunner.") else [reference]  # built-in ones have a version
-    return ScorerProvenance(
-        type=spec.type,
+    return _of_declaration(
+        declaration,
+        spec.type,
+        scorer.bound.on_no_answer,
         options=plain(dict(spec.options)),
         args=plain(dict(spec.args)),
         files=_files([*custom, *_texts(spec.options)], folder),
+    )
+
+
+def _of_declaration(declaration: Declaration, type: str, on_no_answer: str, **given: Any) -> ScorerProvenance:
+    return ScorerProvenance(
+        type=type,
+        **given,
         version=declaration.version,
         backend=declaration.backend,
-        on_no_answer=scorer.bound.on_no_answer,
+        on_no_answer=on_no_answer,
         range=(declaration.low, declaration.high),
         higher_is_better=declaration.higher_is_better,
         binary=declaration.binary,

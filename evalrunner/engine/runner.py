@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,16 @@ from evalrunner.middleware.deadline import RowDeadline, StopSignal, pause_deadli
 from evalrunner.plugins import name_of
 from evalrunner.reasoning import strip_reasoning
 from evalrunner.redact import redact_message
-from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
+from evalrunner.scorers.call import (
+    BoundScorer,
+    call_parts,
+    call_parts_async,
+    call_sync,
+    cell_without_call,
+    cells_from,
+    offer,
+    parts_without_call,
+)
 from evalrunner.scorers.matching import close_processes
 from evalrunner.suite.schema import FailOnError
 
@@ -336,7 +345,7 @@ class RowScorer:
     """The scorers of a plan, grouped once by how they are called."""
 
     def __init__(self, scorers: Sequence[PlannedScorer], executor: Executor, stop: StopSignal) -> None:
-        self.names = [scorer.bound.name for scorer in scorers]
+        self.names = [name for scorer in scorers for name in scorer.bound.cell_names]
         self.bound = [scorer.bound for scorer in scorers]
         self.inline = [
             item.bound for item in scorers if item.bound.scorer.declaration.inline and not item.bound.is_async
@@ -348,23 +357,37 @@ class RowScorer:
         self.stop = stop
 
     async def score(self, job: Job, answer: Completion | Failure, deadline: RowDeadline) -> dict[str, Cell]:
-        """A cell per scorer, in the order of the suite; cells of a stored row are reused.
+        """A cell per scorer and part, in the order of the suite; cells of a stored row are reused.
 
         A scorer that has not finished at the deadline of the row gives an error.
         """
-        cells: dict[str, Cell] = {} if job.stored is None else dict(job.stored_cells)
+        cells: dict[str, Cell] = {} if job.stored is None else self._reusable(job.stored_cells)
         for bound in self.bound:
             cell = None if bound.name in cells else cell_without_call(bound, job.sample, answer)
             if cell is not None:
                 cells[bound.name] = cell
-        if isinstance(answer, Completion) and len(cells) < len(self.bound):
+                if bound.parts:
+                    cells.update(parts_without_call(bound, cell))
+        if isinstance(answer, Completion) and len(cells) < len(self.names):
             offered = offer(job.sample, answer)
             for bound in self.inline:
                 if bound.name not in cells:
-                    cells[bound.name] = call_sync(bound, offered)
-            if len(cells) < len(self.bound):
+                    if bound.parts:
+                        cells.update(call_parts(bound, offered))
+                    else:
+                        cells[bound.name] = call_sync(bound, offered)
+            if len(cells) < len(self.names):
                 cells.update(await self._score_slow(job, answer, deadline, cells))
         return {name: cells[name] for name in self.names}
+
+    def _reusable(self, stored: Mapping[str, Cell]) -> dict[str, Cell]:
+        """The stored cells, without those of a scorer that lacks its cell or that of a part: it is called again."""
+        cells = dict(stored)
+        for bound in self.bound:
+            if bound.parts and not cells.keys() >= {*bound.cell_names}:
+                for name in bound.cell_names:
+                    cells.pop(name, None)
+        return cells
 
     async def _score_slow(
         self, job: Job, answer: Completion, deadline: RowDeadline, finished: Collection[str]
@@ -376,17 +399,18 @@ class RowScorer:
 
         async def call(bound: BoundScorer, session: JudgeSession | None) -> None:
             try:
-                cells[bound.name] = await _call_awaited(bound, session, job, answer)
+                cells.update(await _call_awaited(bound, session, job, answer))
             except asyncio.CancelledError:
                 if _is_canceled(self.stop):
                     raise
                 reason = f"{name_of(bound.call.function)} raised CancelledError"
-                cells[bound.name] = Cell("error", reason=reason, cause="function")
+                cells.update(cells_from(Failure("function", reason), bound))
 
         async def call_threaded() -> None:
             loop = asyncio.get_running_loop()
             results = await loop.run_in_executor(self.executor, _call_all, threaded, job.sample, answer)
-            cells.update(zip((bound.name for bound in threaded), results, strict=True))
+            for result in results:
+                cells.update(result)
 
         try:
             async with deadline:
@@ -394,23 +418,24 @@ class RowScorer:
                     *[call(bound, session) for bound, session in awaited], *([call_threaded()] if threaded else [])
                 )
         except TimeoutError:
-            timed_out = Cell(
-                "error", reason=f"not done within the row timeout of {deadline.limit_s:g} s", cause="timeout"
-            )
-            for name in (*[bound.name for bound in threaded], *[bound.name for bound, _ in awaited]):
-                cells.setdefault(name, timed_out)
+            timed_out = Failure("timeout", f"not done within the row timeout of {deadline.limit_s:g} s")
+            for bound in (*threaded, *[bound for bound, _ in awaited]):
+                if bound.name not in cells:
+                    cells.update(cells_from(timed_out, bound))
         return cells
 
 
-def _call_all(scorers: Sequence[BoundScorer], sample: Sample, completion: Completion) -> list[Cell]:
+def _call_all(scorers: Sequence[BoundScorer], sample: Sample, completion: Completion) -> list[dict[str, Cell]]:
     offered = offer(sample, completion)
-    return [call_sync(bound, offered) for bound in scorers]
+    return [call_parts(bound, offered) for bound in scorers]
 
 
-async def _call_awaited(bound: BoundScorer, session: JudgeSession | None, job: Job, completion: Completion) -> Cell:
+async def _call_awaited(
+    bound: BoundScorer, session: JudgeSession | None, job: Job, completion: Completion
+) -> dict[str, Cell]:
     if session is None:
-        return await call_async(bound, job.sample, completion, None)
+        return await call_parts_async(bound, job.sample, completion, None)
     refusal = await session.ensure_checked()
     if refusal is not None:
-        return cell_from(refusal, bound.scorer.declaration)
-    return await call_async(bound, job.sample, completion, session.for_row(job.row))
+        return cells_from(refusal, bound)
+    return await call_parts_async(bound, job.sample, completion, session.for_row(job.row))

@@ -46,12 +46,15 @@ class Gate:
 def find_metric(
     text: str, measures: Sequence[Measure], reducers: Sequence[Reducer] = (MEAN_REDUCER,)
 ) -> tuple[Measure, str, Reducer]:
-    """The measure, aggregate and reducer behind `exact_match`, `toxicity/v1/p90` or `exact_match/pass_at_2`.
+    """The measure, aggregate and reducer behind `exact_match`, `json/total`, `toxicity/v1/p90` or `exact_match/pass_at_2`.
 
-    `reducers` are the suite's, the primary one first. A bare name means the headline aggregate. Raises UnknownMetric.
+    `reducers` are the suite's, the primary one first. A bare name means the headline aggregate. A part comes before an
+    aggregate of its scorer. Raises UnknownMetric.
     """
     name, *rest = text.split("/")
     by_name = {measure.name: measure for measure in measures}
+    if rest and f"{name}/{rest[0]}" in by_name:
+        name, rest = f"{name}/{rest[0]}", rest[1:]
     if name not in by_name:
         if name in {measure.name for measure in STREAMING_MEASURES}:
             raise UnknownMetric(f"metric {text!r} needs streamed answers; set stream: true in run:")
@@ -69,7 +72,8 @@ def find_metric(
         return measure, measure.declaration.headline, reducer
     aggregates = measure.declaration.aggregates
     if len(rest) > 1 or rest[0] not in aggregates:
-        full = [f"{name}/{one}" for one in (*aggregates, *(known.name for known in reducers[1:]))]
+        parts = [one.name for one in measures if one.part_of == name and one.name.startswith(f"{name}/")]
+        full = [*parts, *(f"{name}/{one}" for one in (*aggregates, *(known.name for known in reducers[1:])))]
         if measure.declaration.version in rest:
             others = [part for part in rest if part != measure.declaration.version]
             hint = f"; the version comes first: {'/'.join((name, measure.declaration.version, *others))}"

@@ -231,6 +231,8 @@ def target_params(stored: StoredRun, name: str) -> dict[str, str]:
 def _scorer_params(run: RunRecord) -> dict[str, Any]:
     params: dict[str, Any] = {}
     for name, scorer in run.scorers.items():
+        if scorer.part_of is not None:
+            continue
         version = scorer.version or "unversioned"
         params[f"scorer.{legal_step(name)}"] = version + (f" ({scorer.backend})" if scorer.backend else "")
     for name, judge in run.judges.items():

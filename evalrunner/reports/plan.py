@@ -64,8 +64,14 @@ def _target(target: PlannedTarget) -> str:
 
 def _scorer(scorer: PlannedScorer, design: Design) -> str:
     declaration = scorer.bound.scorer.declaration
-    measured = [scorer.measure.metric_name(name) for name in declaration.aggregates]
-    names = ", ".join(measured + [scorer.measure.reducer_name(reducer) for reducer in design.other_reducers])
+    names = ", ".join(
+        name
+        for measure in scorer.measures
+        for name in (
+            *(measure.metric_name(aggregate) for aggregate in measure.declaration.aggregates),
+            *(measure.reducer_name(reducer) for reducer in design.other_reducers),
+        )
+    )
     backend = f" ({declaration.backend})" if declaration.backend else ""
     if scorer.judge is None:
         return f"{names}{backend}"

@@ -121,9 +121,14 @@ def largest_drop(row: Row, before: BaselineScores, measures: Sequence[Measure]) 
 
 
 def mean_shortfall(row: Row, measures: Sequence[Measure]) -> float:
-    """The mean distance of a row's scores from the best, in 0..1, over those with a known range; no answer is worst."""
+    """The mean distance of a row's scores from the best, in 0..1, over those with a known range; no answer is worst.
+
+    Parts do not count beside their scorers.
+    """
     parts: list[float] = []
     for measure in measures:
+        if measure.part_of is not None:
+            continue
         declaration = measure.declaration
         cell = row.cells[measure.name]
         if cell.state == "unscored" and cell.cause == "no_answer":
@@ -136,7 +141,7 @@ def mean_shortfall(row: Row, measures: Sequence[Measure]) -> float:
 
 
 def failed(row: Row, measures: Sequence[Measure]) -> bool:
-    """Whether a row is a failure: its call failed, a score is missing, or a score is in the lower half of its range."""
+    """Whether a row is a failure: its call failed, a score is missing, or that of a scorer is in the lower half of its range."""
     if isinstance(row.answer, Failure):
         return True
     if any(cell.state in ("error", "unscored") for cell in row.cells.values()):

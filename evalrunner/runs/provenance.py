@@ -96,7 +96,10 @@ class TargetProvenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerProvenance:
-    """What a scorer was and what it declared of its scores. `files` maps custom code to its sha256."""
+    """What a scorer was and what it declared of its scores. `files` maps custom code to its sha256.
+
+    `part_of` names the scorer of a part, which has the options, the files and the judge.
+    """
 
     type: str
     options: Mapping[str, Any] = EMPTY
@@ -115,6 +118,7 @@ class ScorerProvenance:
     needs_expected: bool = False
     aggregates: tuple[str, ...]
     headline: str
+    part_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +135,7 @@ class JudgeProvenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """What was run. Targets and scorers go by their names, judges by the name of the scorer that asks them."""
+    """What was run. Targets, scorers and their parts go by their names, judges by the name of the scorer that asks them."""
 
     suite: str
     dataset: DatasetProvenance
@@ -142,13 +146,21 @@ class Provenance:
     epochs: int = 1
 
     def definition(self, *, scorers: frozenset[str] | None = None) -> dict[str, Any]:
-        """What defines the rows, as plain data for `differences`; of `scorers` those that are named, or all."""
+        """What defines the rows, as plain data for `differences`; of `scorers` those that are named, or all.
+
+        Parts follow from their scorers, so these alone are listed, with the names of their parts.
+        """
+        named = (
+            None if scorers is None else {self.scorers[name].part_of or name for name in scorers & self.scorers.keys()}
+        )
         return {
             "suite": self.suite,
             "dataset": select_fields(self.dataset, DATASET_FIELDS),
             "targets": {name: select_fields(target, TARGET_FIELDS) for name, target in self.targets.items()},
             "scorers": {
-                name: self.scorer_definition(name) for name in self.scorers if scorers is None or name in scorers
+                name: self.scorer_definition(name)
+                for name, scorer in self.scorers.items()
+                if scorer.part_of is None and (named is None or name in named)
             },
             "seed": self.seed,
             "epochs": self.epochs,
@@ -157,8 +169,10 @@ class Provenance:
     def scorer_definition(self, name: str) -> dict[str, Any]:
         """What defines the scores of a scorer, its judge included."""
         judge = self.judges.get(name)
+        parts = [part for part, scorer in self.scorers.items() if scorer.part_of == name]
         return {
             **select_fields(self.scorers[name], SCORER_FIELDS),
+            **({"parts": parts} if parts else {}),
             "judge": None if judge is None else {**select_fields(judge, JUDGE_FIELDS), "judge_check": judge.mode},
         }
 
@@ -175,17 +189,20 @@ def select_fields(part: object, names: Sequence[str]) -> dict[str, Any]:
 
 def scorer_changes(before: Provenance, now: Provenance, name: str, *, judges: bool = True) -> list[str]:
     """Why the scores of a scorer mean something else than before: `version: 'v1' → 'v2'`. Both must have the scorer."""
-    old, new = before.scorers[name], now.scorers[name]
-    changed = part_differences(_comparable_scorer(old), _comparable_scorer(new))
+    changed = part_differences(_comparable_scorer(before, name), _comparable_scorer(now, name))
     if judges:
-        settings = [_comparable_judge(provenance.judges.get(name)) for provenance in (before, now)]
+        owners = [(provenance, provenance.scorers[name].part_of or name) for provenance in (before, now)]
+        settings = [_comparable_judge(provenance.judges.get(owner)) for provenance, owner in owners]
         changed += [f"judge.{line}" for line in part_differences(*settings)]
     return changed
 
 
-def _comparable_scorer(scorer: ScorerProvenance) -> dict[str, Any]:
-    files = {name: digest for name, digest in scorer.files.items() if name.endswith(".py")}  # not of installed packages
-    return {**select_fields(scorer, BASELINE_SCORER_FIELDS), "files": files}
+def _comparable_scorer(provenance: Provenance, name: str) -> dict[str, Any]:
+    scorer = provenance.scorers[name]
+    owner = provenance.scorers.get(scorer.part_of, scorer) if scorer.part_of is not None else scorer
+    files = {name: digest for name, digest in owner.files.items() if name.endswith(".py")}  # not of installed packages
+    made_by = {"options": owner.options, "args": owner.args, "files": files}
+    return {**select_fields(scorer, BASELINE_SCORER_FIELDS), **made_by}
 
 
 def _comparable_judge(judge: JudgeProvenance | None) -> dict[str, Any]:

@@ -300,10 +300,10 @@ class RunRecord(Provenance):
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """The scorers with what they declared."""
+        """The scorers and their parts with what they declared."""
         from evalrunner.stats.summary import Measure
 
-        return tuple(Measure(name, _declaration(scorer)) for name, scorer in self.scorers.items())
+        return tuple(Measure(name, _declaration(scorer), scorer.part_of) for name, scorer in self.scorers.items())
 
     @property
     def design(self) -> Design:

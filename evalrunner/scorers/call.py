@@ -7,11 +7,12 @@ import functools
 import inspect
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalrunner.domain import (
     EMPTY,
@@ -22,6 +23,7 @@ from evalrunner.domain import (
     Judge,
     JudgeCall,
     NoAnswer,
+    Parts,
     Sample,
     Score,
     Scorer,
@@ -30,10 +32,14 @@ from evalrunner.domain import (
 )
 from evalrunner.plugins import BoundFunction, SignatureError, bind_by_name, describe_crash, name_of
 from evalrunner.redact import redact_message, redact_start
+from evalrunner.stats.aggregates import is_aggregate, parse_reducer
 from evalrunner.stats.distributions import MAX_SCORE
 
 MIN_CALIBRATION_EXAMPLES = 6
 TOLERANCE = 1e-9  # rounding beyond the end of a range
+
+PART_NAME = re.compile(r"[^\s/\[\]<>=]{1,100}")  # what the metric of a gate can spell
+NO_PART = Cell("skipped", reason="the scorer returned no such part")
 
 OFFERED = ("output", "input", "expected", "sample", "completion")
 NO_EXPECTED = Cell("skipped", reason="no expected answer")
@@ -101,6 +107,14 @@ def plain_metadata(metadata: Any) -> dict[str, Any]:
     return plain if isinstance(plain, dict) else {"metadata": plain}
 
 
+class BoundPart(NamedTuple):
+    """A part of a scorer: its name there, the name of its cell and metrics, and what it declares."""
+
+    name: str
+    cell: str
+    declaration: Declaration
+
+
 @dataclass(frozen=True, slots=True)
 class BoundScorer:
     """A scorer with its name in the suite, its function bound to the arguments that it takes."""
@@ -110,6 +124,7 @@ class BoundScorer:
     call: BoundFunction
     on_no_answer: NoAnswer = "unscored"
     wants_judge: bool = False
+    parts: tuple[BoundPart, ...] = ()
 
     @classmethod
     def bind(
@@ -126,11 +141,46 @@ class BoundScorer:
         call = bind_by_name(function, offered, args=args, single="output")
         if wants_judge and not call.is_async:
             raise SignatureError(f"{name_of(function)} asks a judge, so it should be an `async def`")
-        return cls(name, scorer, call, on_no_answer, wants_judge)
+        return cls(name, scorer, call, on_no_answer, wants_judge, _bind_parts(name, scorer.declaration))
 
     @property
     def is_async(self) -> bool:
         return self.call.is_async
+
+    @property
+    def cell_names(self) -> tuple[str, ...]:
+        """The names of its cell and of those of its parts."""
+        return (self.name, *(part.cell for part in self.parts))
+
+
+def _bind_parts(scorer: str, declaration: Declaration) -> tuple[BoundPart, ...]:
+    """The declared parts with the version, the backend and the needs of their scorer. Raises SignatureError for a name."""
+    parts = []
+    for name, declared in declaration.parts.items():
+        if (wrong := part_name_problem(name)) is not None:
+            raise SignatureError(f"declares the part {name!r}, {wrong}")
+        own = replace(
+            declared,
+            version=declaration.version,
+            backend=declaration.backend,
+            needs_answer=declaration.needs_answer,
+            needs_expected=declaration.needs_expected,
+        )
+        parts.append(BoundPart(name, name if declared.bare else f"{scorer}/{name}", own))
+    return tuple(parts)
+
+
+def part_name_problem(name: Any) -> str | None:
+    """Why a part or a named check cannot have this name, such as "which is the name of an aggregate"; None if it can."""
+    if not isinstance(name, str) or PART_NAME.fullmatch(name) is None:
+        return "but a name has at most 100 characters and none of / [ ] < > = or spaces"
+    if is_aggregate(name):
+        return "which is the name of an aggregate; rename it"
+    try:
+        parse_reducer(name)
+    except ValueError:
+        return None
+    return "which is the name of a reducer; rename it"
 
 
 def _check_calibration(scorer: Scorer) -> None:
@@ -177,25 +227,55 @@ def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | F
     reason = answer.missing_reason
     if bound.on_no_answer == "unscored":
         return Cell("unscored", reason=reason, cause="no_answer")
+    return Cell("scored", _zero(declaration), reason, cause="no_answer")
+
+
+def _zero(declaration: Declaration) -> float:
+    """0, or the end of the range next to it."""
     zero = max(0.0, declaration.low or 0.0)
-    value = zero if declaration.high is None else min(zero, declaration.high)
-    return Cell("scored", value, reason, cause="no_answer")
+    return zero if declaration.high is None else min(zero, declaration.high)
+
+
+def parts_without_call(bound: BoundScorer, cell: Cell) -> dict[str, Cell]:
+    """The cells of the parts where the scorer has none of its own results: `cell`, without its calls."""
+    if cell.state != "scored":
+        copy = replace(cell, detail=None, calls=())
+        return {part.cell: copy for part in bound.parts}
+    return {part.cell: Cell("scored", _zero(part.declaration), cell.reason, cause=cell.cause) for part in bound.parts}
 
 
 def call_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Cell:
     """The cell of a scorer whose function is a plain `def`, called with the parameters of `offered` that it names."""
+    return cell_from(_outcome_sync(bound, offered), bound.scorer.declaration, by=bound.call.function)
+
+
+def call_parts(bound: BoundScorer, offered: Mapping[str, Any]) -> dict[str, Cell]:
+    """The cells of a scorer and of its parts, called as in `call_sync`."""
+    return cells_from(_outcome_sync(bound, offered), bound)
+
+
+def _outcome_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Any:
     try:
-        outcome = bound.call(offered)
+        return bound.call(offered)
     except BaseException as crash:  # anything that user code raises, exit() too, is an error of its cell
-        outcome = Failure("function", describe_crash(bound.call.function, crash))
-    return cell_from(outcome, bound.scorer.declaration, by=bound.call.function)
+        return Failure("function", describe_crash(bound.call.function, crash))
 
 
 async def call_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Cell:
     """The cell of a scorer whose function is an `async def`, with the calls of its judge."""
     outcome = await outcome_async(bound, sample, completion, judge)
-    calls = tuple(getattr(judge, "calls", ()))
-    return cell_from(outcome, bound.scorer.declaration, by=bound.call.function, calls=calls)
+    return cell_from(outcome, bound.scorer.declaration, by=bound.call.function, calls=_calls_of(judge))
+
+
+async def call_parts_async(
+    bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None
+) -> dict[str, Cell]:
+    """The cells of a scorer and of its parts, called as in `call_async`."""
+    return cells_from(await outcome_async(bound, sample, completion, judge), bound, calls=_calls_of(judge))
+
+
+def _calls_of(judge: Judge | None) -> tuple[JudgeCall, ...]:
+    return tuple(getattr(judge, "calls", ()))
 
 
 async def outcome_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Any:
@@ -229,7 +309,7 @@ def cell_from(
     by: Callable[..., Any] | None = None,
     calls: tuple[JudgeCall, ...] = (),
 ) -> Cell:
-    """The cell for the result of a scorer: a number or bool, None (skipped) or an `Outcome`.
+    """The cell for the result of a scorer: a number or bool, None (skipped), an `Outcome` or the main one of `Parts`.
 
     Anything else is an error, as are NaN, infinity, and a number outside of the declared range.
     """
@@ -241,9 +321,60 @@ def cell_from(
         return Cell("unscored", reason=outcome.reason, calls=calls, cause=outcome.cause)
     if isinstance(outcome, Failure):
         return Cell.of_failure(outcome, calls)
-    value = checked_value(outcome.value if isinstance(outcome, Score) else outcome, declaration)
+    if isinstance(outcome, Parts):
+        return _cell_from_parts(outcome, declaration, by, calls)
+    value: float | str
+    if not isinstance(outcome, Score):
+        value = checked_value(outcome, declaration)
+    elif outcome.parts is not EMPTY and (wrong := _parts_problem(outcome.parts, declaration)) is not None:
+        value = wrong
+    else:
+        value = checked_value(outcome.value, declaration)
     if isinstance(value, str):
-        name = "the scorer" if by is None else name_of(by)
-        return Cell("error", reason=redact_message(f"{name} returned {value}"), calls=calls, cause="function")
+        return _rejected(value, by, calls)
     detail = detail_of(outcome) if isinstance(outcome, Score) else None
     return Cell("scored", value, None, detail, calls)
+
+
+def _cell_from_parts(
+    outcome: Parts, declaration: Declaration, by: Callable[..., Any] | None, calls: tuple[JudgeCall, ...]
+) -> Cell:
+    """The cell of the main outcome, with the metadata."""
+    if (wrong := _parts_problem(outcome.parts, declaration)) is not None:
+        return _rejected(wrong, by, calls)
+    cell = cell_from(outcome.main, declaration, by=by, calls=calls)
+    return replace(cell, detail=plain_metadata(outcome.metadata)) if outcome.metadata else cell
+
+
+def _rejected(value: str, by: Callable[..., Any] | None, calls: tuple[JudgeCall, ...] = ()) -> Cell:
+    """The error of a result that is not allowed; `value` is the rest of a sentence that starts with "returned"."""
+    name = "the scorer" if by is None else name_of(by)
+    return Cell("error", reason=redact_message(f"{name} returned {value}"), calls=calls, cause="function")
+
+
+def _parts_problem(parts: Any, declaration: Declaration) -> str | None:
+    """What is wrong with the names of returned parts, as the rest of a sentence that starts with "returned"."""
+    if not isinstance(parts, Mapping):
+        return f"{kind_of(parts)} as parts; they should be a mapping of names to results"
+    unknown = next((name for name in parts if name not in declaration.parts), None)
+    if unknown is None:
+        return None
+    known = ", ".join(declaration.parts) or "none"
+    return f"the part {redact_start(str(unknown), 80)!r}, which it does not declare; declared parts: {known}"
+
+
+def cells_from(outcome: Any, bound: BoundScorer, *, calls: tuple[JudgeCall, ...] = ()) -> dict[str, Cell]:
+    """The cells for the result of a scorer, by name: its own with `calls`, then those of its parts without them.
+
+    A part that the scorer did not return is skipped. Where it returned no parts because it has no score, its parts have
+    none either, for the same reason.
+    """
+    declaration, by = bound.scorer.declaration, bound.call.function
+    main = cell_from(outcome, declaration, by=by, calls=calls)
+    parts = outcome.parts if isinstance(outcome, Score | Parts) else EMPTY
+    if (parts is EMPTY and main.state != "scored") or _parts_problem(parts, declaration) is not None:
+        return {bound.name: main, **parts_without_call(bound, main)}
+    cells = {bound.name: main}
+    for name, cell, declared in bound.parts:
+        cells[cell] = cell_from(parts[name], declared, by=by) if name in parts else NO_PART
+    return cells

@@ -42,10 +42,14 @@ UNKNOWN_GROUP: Final = -1  # the group of a sample that was not added yet
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Something with a value per row: a scorer by its name in the suite, or a built-in measure."""
+    """Something with a value per row: a scorer by its name in the suite, a part of one, or a built-in measure.
+
+    `part_of` names the scorer of a part.
+    """
 
     name: str
     declaration: Declaration
+    part_of: str | None = None
 
     @property
     def versioned_name(self) -> str:
