@@ -289,11 +289,8 @@ class Declaration:
     `low` and `high` bound the range; None is unbounded. `binary`: every score is 0 or 1. `inline`: cheap enough for the
     event loop. `infer_binary`: scores that are all 0 or 1 are treated as binary. `threshold`: the lowest score that
     counts in the `ratio` aggregate. `passes`: the score from which a check by this scorer passes, up to which if lower is
-    better; None if the check has to say so, unless the scores are binary. `headline`: the aggregate that the scorer's name alone refers to in a gate. `backend`
-    names the method of scorers with several.
-
-    `passes`: the score from which a check passes; if lower is better, the score up to which it passes. A binary scorer
-    passes at 1. A scorer with neither is a check only with a `threshold` of the suite.
+    better; None if the check has to say so, unless the scores are binary. `headline`: the aggregate that the scorer's
+    name alone refers to in a gate. `backend` names the method of scorers with several.
 
     `parts` are further results, each a metric `SCORER/PART` of its own, or `PART` where the part's declaration is `bare`.
     A part has the version and the backend of its scorer, and gets its cell where the scorer is not called.
@@ -314,7 +311,6 @@ class Declaration:
     inline: bool = False
     infer_binary: bool = False
     backend: str | None = None
-    passes: float | None = None
     parts: Mapping[str, Declaration] = EMPTY
     bare: bool = False
 

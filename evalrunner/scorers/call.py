@@ -32,7 +32,6 @@ from evalrunner.domain import (
 )
 from evalrunner.plugins import BoundFunction, SignatureError, bind_by_name, describe_crash, name_of
 from evalrunner.redact import redact_message, redact_start
-from evalrunner.stats.aggregates import is_aggregate, parse_reducer
 from evalrunner.stats.distributions import MAX_SCORE
 
 MIN_CALIBRATION_EXAMPLES = 6
@@ -159,6 +158,8 @@ def _bind_parts(scorer: str, declaration: Declaration) -> tuple[BoundPart, ...]:
     for name, declared in declaration.parts.items():
         if (wrong := part_name_problem(name)) is not None:
             raise SignatureError(f"declares the part {name!r}, {wrong}")
+        if name in declaration.aggregates and not declared.bare:
+            raise SignatureError(f"declares the part {name!r}, which is also the name of one of its aggregates")
         own = replace(
             declared,
             version=declaration.version,
@@ -171,16 +172,10 @@ def _bind_parts(scorer: str, declaration: Declaration) -> tuple[BoundPart, ...]:
 
 
 def part_name_problem(name: Any) -> str | None:
-    """Why a part or a named check cannot have this name, such as "which is the name of an aggregate"; None if it can."""
-    if not isinstance(name, str) or PART_NAME.fullmatch(name) is None:
-        return "but a name has at most 100 characters and none of / [ ] < > = or spaces"
-    if is_aggregate(name):
-        return "which is the name of an aggregate; rename it"
-    try:
-        parse_reducer(name)
-    except ValueError:
+    """Why a part or a named check cannot have this name, None if it can: gates could not spell it."""
+    if isinstance(name, str) and PART_NAME.fullmatch(name) is not None:
         return None
-    return "which is the name of a reducer; rename it"
+    return "but a name has 1 to 100 characters, and none of / [ ] < > = or spaces"
 
 
 def _check_calibration(scorer: Scorer) -> None:
