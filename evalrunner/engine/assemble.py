@@ -119,11 +119,9 @@ class Assembler:
             self._select_failed(suite)
         targets = [item for spec in suite.targets if (item := self._target(suite, spec, calls)) is not None]
         scorers = [scorer for spec in suite.scorers if (scorer := self._scorer(suite, spec, calls)) is not None]
-        measures = self._measures(scorers)
-        broken = len(scorers) < len(suite.scorers)
-        self._check_headline(suite, [measure.name for measure in measures], broken=broken)
+        measures = self._measures(suite, scorers)
         design = design_of(suite, self.document)
-        gates = self._gates(suite, measures, design, broken=broken)
+        gates = self._gates(suite, measures, design, broken=len(scorers) < len(suite.scorers))
         resolver = BaselineResolver(
             suite.folder, suite.name, self.runs, addresses=suite.tracking.addresses, candidate=self.candidate,
             restrictions=self.document.restrictions,
@@ -187,8 +185,8 @@ class Assembler:
             else ()
         )
 
-    def _measures(self, scorers: Sequence[PlannedScorer]) -> list[Measure]:
-        """The measures of the scorers and their parts. A part with the name of another one is a problem."""
+    def _measures(self, suite: Suite, scorers: Sequence[PlannedScorer]) -> list[Measure]:
+        """The measures of the scorers and their parts. A part with the name of another one and a wrong headline are problems."""
         taken = {measure.name: "a built-in metric" for measure in ALL_BUILTIN_MEASURES}
         taken.update({scorer.bound.name: f"the scorer {scorer.bound.name!r}" for scorer in scorers})
         for scorer in scorers:
@@ -197,12 +195,14 @@ class Assembler:
                     message = f"{part.name!r} of {scorer.bound.name!r} has the same name as {other}; rename one of them"
                     self.document.problem(scorer.spec.key_path, message)
                 taken[part.cell] = f"{part.name!r} of {scorer.bound.name!r}"
-        return [measure for scorer in scorers for measure in scorer.measures]
+        measures = [measure for scorer in scorers for measure in scorer.measures]
+        if len(scorers) == len(suite.scorers):
+            self._check_headline(suite, [measure.name for measure in measures])
+        return measures
 
-    def _check_headline(self, suite: Suite, known: Sequence[str], *, broken: bool) -> None:
-        """Report a `headline` that is neither a scorer nor a part. A part of a scorer that is `broken` is unknown."""
-        names = [*known, *(spec.name for spec in suite.scorers if spec.name not in known)]
-        if suite.headline is not None and suite.headline not in names and not broken:
+    def _check_headline(self, suite: Suite, names: Sequence[str]) -> None:
+        """Report a `headline` that is neither a scorer nor a part."""
+        if suite.headline is not None and suite.headline not in names:
             message = f"{suite.headline!r} is not a scorer of this suite{nearest(suite.headline, names)}"
             self.document.problem(("headline",), f"{message}; it has {', '.join(names)}")
 
