@@ -33,6 +33,7 @@ Group: TypeAlias = Literal[
 BUILTIN: Mapping[Group, Mapping[str, str]] = {
     "scorers": {
         "ari_grade_level": "evalrunner.scorers.readability:ari_grade_level",
+        "autoevals": "evalrunner.scorers.autoevals_scorers:autoevals",
         "contains": "evalrunner.scorers.text:contains",
         "exact_match": "evalrunner.scorers.text:exact_match",
         "factuality": "evalrunner.scorers.autoevals:factuality",
@@ -88,5 +89,11 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "local": "evalrunner.endpoints.local:download_destinations",
         "mlflow": "evalrunner.mlflow.destination:mlflow_destinations",
     },
-    "scorer_names": {"mlflow": "evalrunner.mlflow.catalogue:scorer_name"},
+    "scorer_names": {
+        "autoevals": "evalrunner.scorers.autoevals_scorers:scorer_name",
+        "mlflow": "evalrunner.mlflow.catalogue:scorer_name",
+    },
 }
+
+OPTION_OF_NAME: Mapping[str, str] = {"autoevals": "scorer"}
+"""Scorer types whose `name` also sets this option where it is absent: `{type: autoevals, name: ClosedQA}`."""

@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 
 from evalrunner.domain import Completion, Failure, Judge, Outcome, Unscored
 from evalrunner.mlflow.client import quiet_mlflow, restore_environment
-from evalrunner.scorers.autoevals import describe_error
+from evalrunner.scorers.autoevals_client import describe_error
 from evalrunner.scorers.judge_replies import NoVerdict, VerdictFormat, quote_reply, read_verdict
 
 TOKEN_HEADER = "X-Evalrun-Session"  # noqa: S105  the name of a header

@@ -19,7 +19,7 @@ from typing import Any
 from evalrunner.domain import Declaration, Failure, Outcome, Sample, SampleValidator, Score, Scorer, Skipped
 from evalrunner.mlflow.catalogue import CatalogueEntry, Columns
 from evalrunner.mlflow.client import quiet_mlflow
-from evalrunner.scorers.autoevals import describe_error
+from evalrunner.scorers.autoevals_client import describe_error
 from evalrunner.scorers.readability import MAX_CACHED_LENGTH, clear_text_caches, load_dictionary
 
 AGGREGATES = ("mean", "variance", "p90")  # as MLflow has them

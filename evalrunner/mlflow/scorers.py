@@ -30,7 +30,7 @@ from evalrunner.mlflow.client import check_mlflow, quiet_mlflow
 from evalrunner.mlflow.judge_proxy import Call, JudgeCalls, ProxySession, plain_errors
 from evalrunner.mlflow.row_metrics import AGGREGATES, row_metric
 from evalrunner.scorers import autoevals, toxicity
-from evalrunner.scorers.autoevals import describe_error
+from evalrunner.scorers.autoevals_client import describe_error
 from evalrunner.scorers.judge_replies import VerdictFormat
 
 USER_DEFINED = ("make_genai_metric", "make_genai_metric_from_prompt")  # the range of their marks depends on the prompt

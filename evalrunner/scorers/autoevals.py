@@ -1,38 +1,17 @@
-"""The scorer `factuality` and other LLM classifiers of autoevals, called through the judge of the suite only.
-
-Without a client, autoevals calls a gateway of its vendor and sends it the OpenAI key. So each call gets a client that
-can only ask the judge. It is a subclass of autoevals' `LLMClient` that skips its constructor, which imports openai,
-wraps clients with a tracer if one is installed, and sends models named `gpt-5…` to another API than the judge speaks.
-"""
+"""The scorer `factuality`, and other LLM classifiers of autoevals whose questions are built in."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
-import functools
-import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from evalrunner.domain import (
-    CalibrationExample,
-    Declaration,
-    Failure,
-    Judge,
-    Outcome,
-    Sample,
-    Score,
-    Scorer,
-    Skipped,
-    Unscored,
-)
+from evalrunner.domain import CalibrationExample, Declaration, Judge, Outcome, Sample, Scorer, Skipped
 from evalrunner.formatting import plain_text
-from evalrunner.redact import redact_message
-from evalrunner.scorers.judge_replies import NoVerdict, Verdict, VerdictFormat, options_in, read_verdict
-
-MAX_REASON_LENGTH = 200  # characters of the reason why a verdict is unreadable
+from evalrunner.scorers.autoevals_client import evaluate, judge_client_class
 
 _loading = threading.Lock()
 
@@ -158,22 +137,6 @@ class Factuality:
         return await self.classifier.ask(judge, output=output, expected=expected_text(answers), input=plain_text(input))
 
 
-class EndpointFailed(Exception):
-    """The judge's endpoint failed: carries the failure through autoevals, which retries nothing of this type."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(str(failure))
-        self.failure = failure
-
-
-class NoVerdictFound(Exception):
-    """The judge's reply has no verdict: carries the reason through autoevals."""
-
-    def __init__(self, verdict: NoVerdict) -> None:
-        super().__init__(verdict.reason)
-        self.verdict = verdict
-
-
 def autoevals_version() -> str:
     """The installed version, without importing the package. Raises ValueError if it is not installed."""
     try:
@@ -200,93 +163,13 @@ class Classifier:
         classifier = copy.copy(self._classifier)  # rows are judged concurrently, each with its own client
         graded = [value for value in values.values() if isinstance(value, str)]
         classifier.client = client = judge_client_class()(judge, graded)
-        try:
-            result = await classifier.eval_async(**values)
-        except EndpointFailed as failed:
-            return failed.failure
-        except NoVerdictFound as found:
-            return found.verdict
-        except Exception as unreadable:  # autoevals raises many types
-            if not client.replied:
-                raise  # no reply was read yet, so the reply is not the cause
-            return Unscored("judge", f"unreadable verdict: {describe_error(unreadable)}")
-        return score_from(result)
+        return await evaluate(classifier, client, values)
 
     def _load(self) -> Any:
         with _loading:
             import autoevals
 
             return self._classifier or self._make(autoevals)
-
-
-def score_from(result: Any) -> Outcome:
-    """The score for a result of autoevals."""
-    metadata = result.metadata if isinstance(result.metadata, Mapping) else {}
-    if result.score is None:
-        return Unscored("judge", "unreadable verdict: it has no score")
-    rationale = metadata.get("rationale")
-    if rationale is not None and not isinstance(rationale, str):
-        rationale = json.dumps(rationale, ensure_ascii=False)
-    return Score(float(result.score), rationale, {"choice": metadata.get("choice")})
-
-
-def describe_error(crash: Exception) -> str:
-    """An exception as one short line without secrets."""
-    message = " ".join(str(crash).split())
-    text = redact_message(f"{type(crash).__name__}: {message}" if message else type(crash).__name__)
-    return text if len(text) <= MAX_REASON_LENGTH else text[:MAX_REASON_LENGTH] + "…"
-
-
-@functools.cache
-def judge_client_class() -> Any:
-    """The class of clients that ask a judge, created after autoevals is imported."""
-    from autoevals.oai import LLMClient
-
-    class UnusedRateLimitError(Exception):
-        """Replaces openai's RateLimitError, on which autoevals would retry for hours. Nothing raises it."""
-
-    class JudgeClient(LLMClient):  # type: ignore[misc]
-        def __init__(self, judge: Judge, graded: Sequence[str] = ()) -> None:
-            self.judge = judge
-            self.graded = graded
-            self.replied = False
-            self.is_async = True
-            self._is_wrapped = False
-            self.RateLimitError = UnusedRateLimitError
-
-        async def complete(
-            self, *, messages: list[Any], tools: list[Any] | None = None, model: str | None = None, **params: Any
-        ) -> dict[str, Any]:
-            answer = await self.judge.ask(messages, params=params, tools=tools or ())
-            if isinstance(answer, Failure):
-                raise EndpointFailed(answer)
-            self.replied = True
-            verdict = read_verdict(answer, format_of(tools or (), messages), self.graded)
-            if isinstance(verdict, NoVerdict):
-                raise NoVerdictFound(verdict)
-            return {"choices": [{"index": 0, "message": message_of(verdict), "finish_reason": "tool_calls"}]}
-
-    return JudgeClient
-
-
-def format_of(tools: Sequence[Mapping[str, Any]], messages: Sequence[Mapping[str, Any]] = ()) -> VerdictFormat:
-    """The verdict that a classifier asks for: a choice from the list in the schema of its tool."""
-    choice = tools[0]["function"]["parameters"]["properties"]["choice"] if tools else {}
-    prompt = messages[-1].get("content") if messages else None
-    return _verdict_format(tuple(choice.get("enum", ())), options_in(prompt) if isinstance(prompt, str) else ())
-
-
-@functools.lru_cache(64)
-def _verdict_format(labels: tuple[str, ...], options: tuple[str, ...]) -> VerdictFormat:
-    """The format, made once: its patterns are compiled at their first use."""
-    return VerdictFormat("choice", "reasons", labels, options)
-
-
-def message_of(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as the call of the tool that autoevals reads."""
-    arguments = {"choice": verdict.label, **({} if verdict.reasons is None else {"reasons": verdict.reasons})}
-    call = {"type": "function", "function": {"name": "select_choice", "arguments": json.dumps(arguments)}}
-    return {"role": "assistant", "content": None, "tool_calls": [call]}
 
 
 def expected_text(answers: list[str]) -> str:

@@ -293,7 +293,7 @@ def reply_text(answer: Completion) -> str:
     if answer.text.strip():
         return answer.text
     for call in answer.tool_calls:
-        arguments = _arguments(call)
+        arguments = arguments_of(call)
         if arguments:
             return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     return ""
@@ -323,7 +323,7 @@ def _decide(candidates: Sequence[Candidate], form: VerdictFormat, reply: str) ->
 
 def _in_call(call: Any, form: VerdictFormat) -> list[Candidate]:
     """The verdicts in a tool call, whatever the tool is called."""
-    arguments = _arguments(call)
+    arguments = arguments_of(call)
     if not isinstance(arguments, str):
         return list(_in_value(with_pairs(arguments), form))
     found = decode_nested(arguments)
@@ -334,7 +334,8 @@ def _in_call(call: Any, form: VerdictFormat) -> list[Candidate]:
     return _in_text(text if split is None else split.text, form, Quotable())
 
 
-def _arguments(call: Any) -> Any:
+def arguments_of(call: Any) -> Any:
+    """The arguments of a tool call: JSON text or an object; None for anything else."""
     function = call.get("function") if isinstance(call, Mapping) else None
     return function.get("arguments") if isinstance(function, Mapping) else None
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.example_models import HOSTED
-from evalrunner.plugin_table import BUILTIN
+from evalrunner.plugin_table import BUILTIN, OPTION_OF_NAME
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, register_secret, register_secrets_of
 from evalrunner.secret_names import PLAIN_HEADERS, is_secret_name, looks_random
@@ -30,8 +30,8 @@ from evalrunner.suite.validate import Key, SectionReader, describe_value, keys_o
 from evalrunner.suite.yaml import dotted
 
 NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-CONSTANT_OPTIONS = frozenset(BUILTIN["scorers"]) - {"mlflow", "python"}
-"""Scorers whose options are constants. Metrics of MLflow have templates of their own, user-defined functions may."""
+CONSTANT_OPTIONS = frozenset(BUILTIN["scorers"]) - {"autoevals", "mlflow", "python"}
+"""Scorers whose options are constants. Those of autoevals and metrics of MLflow have templates of their own, user-defined functions may."""
 
 SERVICE = "http"  # the one built-in type of target whose calls use the network
 
@@ -293,6 +293,8 @@ def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> Sc
         reader.report((*path, "name"), f"{name!r} should have no spaces and none of / [ ] < > =")
     fields.setdefault("on_no_answer", default_on_no_answer(reader))
     options = {key: value for key, value in item.items() if key not in keys_of(ScorerSpec)}
+    if (option := OPTION_OF_NAME.get(kind)) is not None:
+        options.setdefault(option, name)
     if kind in CONSTANT_OPTIONS:
         refuse_templates(reader, options, path)
     return ScorerSpec(**{**fields, "name": name}, options=options, key_path=path)

@@ -18,7 +18,8 @@ import pytest
 from evalrunner.domain import Cell, Completion, Declaration, Failure
 from evalrunner.scorers import autoevals as factuality_module
 from evalrunner.scorers import toxicity as toxicity_module
-from evalrunner.scorers.autoevals import factuality, judge_client_class
+from evalrunner.scorers.autoevals import factuality
+from evalrunner.scorers.autoevals_client import judge_client_class
 from evalrunner.scorers.call import BoundScorer, call_async
 from evalrunner.scorers.toxicity import toxicity
 from tests.scorers.scorer_calls import HOSTILE, ScriptedJudge, cell_of, choosing, judged, sample, tool_call
