@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from evalrunner.domain import Completion, GateResult, Row
 from evalrunner.formatting import DASH, counted, duration, interval, money, number, plain_text
+from evalrunner.reports.checks import failing_text
 from evalrunner.reports.markdown import MARKS, Page, code, conclusion_lines, inline
 from evalrunner.reports.verdict_sentence import sentence
 from evalrunner.reports.view import DONE, NOT_FINISHED, RunView, verdict_word
@@ -26,6 +27,8 @@ ROWS_SHOWN = 10
 GATES_SHOWN = 12
 METRICS_SHOWN = 4
 MAX_START = 80  # characters of a text in a row
+MAX_SCORES = 8  # of a row
+MAX_CHECKS = 400  # characters of its failing checks
 OUTCOMES = {
     "PASS": "passed",
     "FAIL": "failed",
@@ -272,17 +275,21 @@ def _change(row: Row, before: BaselineScores) -> tuple[str, ...]:
     )
     if before.output is not None:
         was = f"{_start(before.output)}<br>{was}"
-    return code(row.sample.id, 40), _start(plain_text(row.sample.input)), was, f"{_output(row)}<br>{now}"
+    now = "<br>".join(filter(None, [_output(row), now, inline(failing_text(row), MAX_CHECKS)]))
+    return code(row.sample.id, 40), _start(plain_text(row.sample.input)), was, now
 
 
 def _low(row: Row) -> tuple[str, ...]:
     scores = _scores({name: cell.value for name, cell in row.cells.items()})
+    scores = "<br>".join(filter(None, [scores, inline(failing_text(row), MAX_CHECKS)]))
     expected = _start(" | ".join(row.sample.expected))
     return code(row.sample.id, 40), _start(plain_text(row.sample.input)), expected, _output(row), scores
 
 
 def _scores(values: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{inline(name, 40)} {number(value)}" for name, value in values.items())
+    parts = [f"{inline(name, 40)} {number(value)}" for name, value in values.items()]
+    more = len(parts) - MAX_SCORES
+    return ", ".join([*parts[:MAX_SCORES], *([f"{more} more"] if more > 0 else [])])
 
 
 def _output(row: Row) -> str:

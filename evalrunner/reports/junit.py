@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 
-from evalrunner.domain import Completion, Failure, GateResult, Row
+from evalrunner.domain import Cell, Completion, Failure, GateResult, Row
 from evalrunner.formatting import HIDDEN, number, plain_text
 from evalrunner.redact import redact_start
+from evalrunner.reports.checks import FAILED as FAILED_MARK
+from evalrunner.reports.checks import UNJUDGED, check_line, checks_of, row_checks
 from evalrunner.reports.csv import SpooledLines
 from evalrunner.reports.missing import missing_lines
 from evalrunner.reports.view import RunView, gate_sentence
@@ -146,7 +148,7 @@ def row_result(row: Row, measures: Sequence[Measure]) -> tuple[str | None, str, 
     for measure, cell in cells:
         if cell.state == "error":
             return "error", f"{measure.name}: {cell.message}", "scorer"
-    misses = [f"{measure.name} is {number(cell.value)}" for measure, cell in cells if missed(cell, measure)]
+    misses = list(_misses(cells))
     if misses:
         return "failure", ", ".join(misses), "quality"
     without = [f"{measure.name}: {cell.message or cell.state}" for measure, cell in cells if cell.state == "unscored"]
@@ -155,6 +157,17 @@ def row_result(row: Row, measures: Sequence[Measure]) -> tuple[str | None, str, 
     if not any(cell.state == "scored" for _, cell in cells):
         return "skipped", "no scorer applies", "skipped"
     return None, "", ""
+
+
+def _misses(cells: Sequence[tuple[Measure, Cell]]) -> Iterator[str]:
+    """`contains is 0.000`; of checks what failed, once: `checks failed: contains: 30 days, refusal_tone`."""
+    said: set[str] = set()
+    for measure, cell in cells:
+        if failing := [check for check in checks_of(cell) if check.passed is False]:
+            said.update((f"{measure.name}/share", *(check.name for check in failing)))
+            yield f"{measure.name} failed: {', '.join(check.label for check in failing)}"
+        elif missed(cell, measure) and measure.name not in said:
+            yield f"{measure.name} is {number(cell.value)}"
 
 
 def gate_result(gate: GateResult) -> str | None:
@@ -208,7 +221,11 @@ def _result(result: str | None, message: str, kind: str, body: str) -> str:
 
 def _texts(row: Row, measures: Sequence[Measure]) -> str:
     """The failing checks with their reasons, a line each, then the texts of the row."""
-    checks = []
+    checks = [
+        f"{FAILED_MARK if check.passed is False else UNJUDGED} {check_line(check, label=MAX_NAME, why=MAX_TEXT)}"
+        for check in row_checks(row.cells)
+        if check.passed is False or check.is_unjudged
+    ]
     for measure in measures:
         cell = row.cells.get(measure.name)
         if cell is not None and (cell.state == "error" or missed(cell, measure)):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from evalrunner.domain import BaselineResult, Cell, Completion, GateResult, Metric, Row
 from evalrunner.formatting import DASH, HIDDEN, UNSAFE, counted, duration, interval, number, plain_text
 from evalrunner.redact import redact_start
+from evalrunner.reports.checks import FAILED, check_line, failing_checks
 from evalrunner.reports.epochs import next_calls_text, split_text
 from evalrunner.reports.metric_tables import label
 from evalrunner.reports.missing import ALWAYS, is_marked, missing_texts, other_reading, scored_count, side_by_side
@@ -37,6 +38,7 @@ COSTS = ("latency/p50", "cost_usd/mean")
 MAX_METRICS = 6  # metrics of the table; all are in the list below it
 
 MAX_REASON = 500  # characters of a scorer's reason
+MAX_CHECKS = 20  # failing checks of a row
 
 # Untrusted text stays text on GitHub, whatever is in it. Every mark that Markdown, HTML or GitHub reads something into
 # becomes a character reference, and so do line breaks: a text is one line of the file and cannot end its table, tag or
@@ -340,7 +342,17 @@ def render_row(selected: NotableRow, limit: int) -> str:
     scores = " · ".join(_score(name, cell, selected.before) for name, cell in row.cells.items())
     texts = "".join(f"<b>{title}</b>{block(text, limit)}" for title, text in _texts(selected))
     reasons = "".join(f"<b>reason</b> {code(name, 60)}{block(text, MAX_REASON)}" for name, text in _reasons(row))
-    return f"<details><summary>{code(row.sample.id, 60)}{epoch} · {scores}</summary>{texts}{reasons}</details>"
+    checks = _failing(row)
+    return f"<details><summary>{code(row.sample.id, 60)}{epoch} · {scores}</summary>{checks}{texts}{reasons}</details>"
+
+
+def _failing(row: Row) -> str:
+    """The checks that a row fails, with their reasons, as one block; nothing where it fails none."""
+    failing = failing_checks(row)
+    lines = [f"{FAILED} {check_line(check, why=MAX_REASON // 4)}" for check in failing[:MAX_CHECKS]]
+    if len(failing) > MAX_CHECKS:
+        lines.append(f"{len(failing) - MAX_CHECKS} more in the report")
+    return f"<b>failing checks</b>{block(chr(10).join(lines), MAX_CHECKS * MAX_REASON)}" if lines else ""
 
 
 def _score(name: str, cell: Cell, before: BaselineScores | None) -> str:

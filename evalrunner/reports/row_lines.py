@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from evalrunner.domain import Cell, Completion, Row
 from evalrunner.formatting import DASH, number, one_line, styled
+from evalrunner.reports.checks import FAILED, PASSED, CheckResult, changed_checks, check_line, failing_checks
 from evalrunner.reports.text_table import shortened
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ MIN_TEXT: Final = 16  # cells of each text of a row, if it has them, before its 
 MAX_SCORES: Final = 48  # cells of the scores beside a row; more stand below it
 SHORT_ID: Final = 8  # characters of an id that is a hash
 ONE_LINE: Final = 72  # cells from which a row has one line
+MAX_CHECK_LINES: Final = 3  # of the failing checks of a row
 INDENT: Final = 2
 GAP: Final = 3
 INPUT_SHARE: Final = 3  # of the width that the texts of a row share; each other text has two
@@ -34,12 +36,13 @@ _HASH: Final = re.compile(r"[0-9a-f]{16,}")
 
 @dataclass(frozen=True, slots=True)
 class RowLine:
-    """A row: its id and input, texts with a label each, such as `got`, and its scores."""
+    """A row: its id and input, texts with a label each, such as `got`, its scores, and lines on its checks."""
 
     id: str
     input: str
     texts: Mapping[str, str]
     scores: str = ""
+    checks: Sequence[str] = ()
 
 
 class RowLines:
@@ -89,6 +92,7 @@ class RowLines:
             yield line
             if row.scores and not beside:
                 yield from self._scores(row, first, width)
+            yield from check_lines(row.checks, width, INDENT + first + 2)
 
     def _stacked(self, row: RowLine, name: str, first: int, width: int) -> Iterator[Text]:
         line = styled(" " * INDENT)
@@ -100,9 +104,28 @@ class RowLines:
             yield line.append(shortened(text, max(width - line.cell_len, 1)))
         if row.scores:
             yield from self._scores(row, first, width)
+        yield from check_lines(row.checks, width, INDENT + first + 2)
 
     def _scores(self, row: RowLine, first: int, width: int) -> Iterator[Text]:
         yield from wrapped(styled(row.scores, "dim"), width, INDENT + first + 2)
+
+
+def check_lines(checks: Sequence[str], width: int, indent: int) -> Iterator[Text]:
+    """Checks below their row: those that fit beside each other on one line, at most `MAX_CHECK_LINES` lines, each cut."""
+    from rich.cells import cell_len
+
+    room = max(width - indent, 8)
+    lines: list[list[str]] = []
+    for check in checks:
+        if lines and sum(cell_len(each) + GAP for each in lines[-1]) + cell_len(check) <= room:
+            lines[-1].append(check)
+        else:
+            lines.append([check])
+    more = sum(map(len, lines[MAX_CHECK_LINES:]))
+    for place, line in enumerate(lines[:MAX_CHECK_LINES]):
+        rest = f"{' ' * GAP}{more} more" if more and place == MAX_CHECK_LINES - 1 else ""
+        text = shortened((" " * GAP).join(line), max(room - len(rest), 1))
+        yield styled(" " * indent + text, "red" if line[0].startswith(FAILED) else "dim").append(rest, style="dim")
 
 
 def command_lines(text: str, width: int, style: str, *, indent: int = 0) -> Iterator[Text]:
@@ -186,7 +209,8 @@ def result_line(row: Row, *, scores: bool = False) -> RowLine:
     """A row with what was expected and what came."""
     texts = {"expected": _expected(row)} if row.sample.expected else {}
     texts["got"] = one_line(output_with_status(row), MAX_TEXT)
-    return RowLine(short_id(row.sample.id), _input(row), texts, _scores(row.cells) if scores else "")
+    shown = _scores(row.cells) if scores else ""
+    return RowLine(short_id(row.sample.id), _input(row), texts, shown, _failing(row))
 
 
 def regression_line(notable: NotableRow) -> RowLine:
@@ -202,7 +226,7 @@ def regression_line(notable: NotableRow) -> RowLine:
             if (cell := row.cells.get(name)) is not None and cell.value != value
         ]
         scores = ", ".join(changes)
-    return RowLine(short_id(row.sample.id), _input(row), texts, scores)
+    return RowLine(short_id(row.sample.id), _input(row), texts, scores, _failing(row))
 
 
 def change_line(change: Change, scorers: Sequence[str]) -> RowLine:
@@ -219,7 +243,22 @@ def change_line(change: Change, scorers: Sequence[str]) -> RowLine:
         for name in scorers
         if name in change.scores
     ]
-    return RowLine(short_id(after.sample.id), _input(after), texts, ", ".join(pairs))
+    return RowLine(short_id(after.sample.id), _input(after), texts, ", ".join(pairs), _changed_checks(before, after))
+
+
+def _failing(row: Row) -> list[str]:
+    """`✗ contains: 30 days`: the checks that a row fails, with their reasons."""
+    return [_check(check) for check in failing_checks(row)]
+
+
+def _changed_checks(before: Row, after: Row) -> list[str]:
+    """`✗ contains: 30 days`, `✓ max_words: 60`: the checks that fail now and passed before, then those that pass now."""
+    broken, fixed = changed_checks(before, after)
+    return [*map(_check, broken), *(f"{PASSED} {one_line(check.label, MAX_NAME)}" for check in fixed)]
+
+
+def _check(check: CheckResult) -> str:
+    return f"{FAILED} {check_line(check)}"
 
 
 class DifferingRows:
@@ -280,6 +319,7 @@ class DifferingRows:
         yield line
         if not beside:
             yield from wrapped(styled(scores, "dim"), width, indent)
+        yield from check_lines(_failing(row), width, indent)
 
 
 def _differing_scorers(rows: Sequence[Row]) -> list[str]:

@@ -25,6 +25,7 @@ from evalrunner.domain import Cell, Failure, Metric, Row
 from evalrunner.errors import RunError
 from evalrunner.formatting import plain_text
 from evalrunner.redact import redact, redact_start
+from evalrunner.reports.checks import CheckResult, checks_of
 from evalrunner.reports.missing import answers_texts
 from evalrunner.reports.verdict_sentence import sentence
 from evalrunner.reports.view import RunView
@@ -56,9 +57,21 @@ ANSWER = (
     "text", "finish_reason", "failure", "latency_s", "ttft_s", "input_tokens", "output_tokens", "cost_usd", "model", "cached",
     "cells", "messages", "tool_calls", "reasoning", "reasoning_length", "reasoning_tokens",
 )  # fmt: skip
-CELL = ("state", "value", "reason", "detail", "cost_usd")
+CELL = ("state", "value", "reason", "detail", "cost_usd", "checks")
+CHECK = (
+    "text",
+    "type",
+    "name",
+    "passed",
+    "value",
+    "weight",
+    "state",
+    "why",
+    "extracted",
+)  # 1 passed, 0 failed, null neither
 STATES = ("scored", "skipped", "unscored", "error")
 MAX_FIELD_LENGTH = 500  # characters of an id or a sample field
+MAX_CHECKS = 200  # checks of a row
 MAX_SUITE_LENGTH = 20_000  # characters of the suite, which may hold its samples
 PACK_LENGTH = 400_000  # characters of a pack: enough for deflate to find repetitions, and inflated in one breath
 
@@ -103,7 +116,7 @@ def overview_data(view: RunView) -> dict[str, Any]:
         ],
         "gates": to_json(view.gates),
         "comparison": comparison_part(view.comparison),
-        "shape": {"group": GROUP, "answer": ANSWER, "cell": CELL, "states": STATES},
+        "shape": {"group": GROUP, "answer": ANSWER, "cell": CELL, "check": CHECK, "states": STATES},
     }
 
 
@@ -413,12 +426,28 @@ class Packer:
         message = cell.message
         if message is not None or cell.detail or cell.calls:
             packed.append(self._place(message[: self.limit] if message is not None else None))
+        checks = checks_of(cell)
         if cell.detail or cell.calls:
-            packed.append({str(key): self._cut(plain_text(value)) for key, value in (cell.detail or {}).items()})
-        if cell.calls:
+            rest = {key: value for key, value in (cell.detail or {}).items() if not checks or key != "checks"}
+            packed.append({str(key): self._cut(plain_text(value)) for key, value in rest.items()})
+        if cell.calls or checks:
             known = [call.cost_usd for call in cell.calls if call.cost_usd is not None]
             packed.append(sum(known) if known else None)
+        if checks:
+            packed.append([self._check(check) for check in checks[:MAX_CHECKS]])
         return packed
+
+    def _check(self, check: CheckResult) -> list[Any]:
+        texts = (check.text, check.type, check.name)
+        return [
+            *(self._place(redact_start(text, MAX_FIELD_LENGTH) if text else None) for text in texts),
+            None if check.passed is None else int(check.passed),
+            check.value,
+            check.weight,
+            self._place(check.state),
+            self._cut(check.why) if check.why else None,
+            None if check.extracted is None else self._cut(check.extracted),
+        ]
 
 
 def _short(seconds: float | None) -> float | None:

@@ -22,6 +22,7 @@ from evalrunner.redact import redact
 from evalrunner.reports.html.data import (
     ANSWER,
     CELL,
+    CHECK,
     GROUP,
     STATES,
     Packer,
@@ -52,7 +53,7 @@ ASSETS = Path(__file__).parent / "assets"
 STYLES = ("base.css", "components.css", "plots.css", "rows.css", "detail.css", "print.css")
 SCRIPTS = (
     "dom.js", "data.js", "address.js", "overview.js", "notable.js", "statistics.js", "about.js", "charts.js",
-    "tradeoff.js", "slices.js", "filters.js", "matching.js", "rows.js", "detail.js", "export.js", "main.js",
+    "tradeoff.js", "slices.js", "filters.js", "matching.js", "rows.js", "checks.js", "detail.js", "export.js", "main.js",
 )  # fmt: skip
 
 PLAIN_BELOW = 400_000  # bytes of a row log: below, rows are in the page as readable JSON
@@ -260,7 +261,7 @@ def _overview(
         "targets": [_target(run, target, metrics) for run in runs for target in run.names],
         "gates": [],
         "comparison": comparison_part(comparison),
-        "shape": {"group": GROUP, "answer": ANSWER, "cell": CELL, "states": STATES},
+        "shape": {"group": GROUP, "answer": ANSWER, "cell": CELL, "check": CHECK, "states": STATES},
     }
 
 

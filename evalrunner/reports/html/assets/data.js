@@ -10,7 +10,7 @@ const SEVERAL = DATA.targets.length > 1;
 const LINE = !SEVERAL ? "row" : DATA.about.epochs > 1 ? "sample-epoch pair" : "sample";
 
 const at = (names) => Object.fromEntries(names.map((name, place) => [name, place]));
-const G = at(SHAPE.group), A = at(SHAPE.answer), C = at(SHAPE.cell);
+const G = at(SHAPE.group), A = at(SHAPE.answer), C = at(SHAPE.cell), K = at(SHAPE.check);
 
 function bytesOf(base64) {
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
@@ -59,6 +59,7 @@ class RowOf {
   value(target, scorer) { const cell = this.cell(target, scorer); return cell && cell[C.state] === SCORED ? cell[C.value] : null; }
   reason(target, scorer) { const cell = this.cell(target, scorer); return cell ? this.string(cell[C.reason]) : null; }
   detail(target, scorer) { const cell = this.cell(target, scorer); return (cell && cell[C.detail]) || {}; }
+  checks(target, scorer) { const cell = this.cell(target, scorer); return (cell && cell[C.checks]) || []; }
   before(target, scorer) { const all = this.group[G.baseline]; return all && all[target] ? all[target][0][scorer] : null; }
   outputBefore(target) { const all = this.group[G.baseline]; return all && all[target] ? all[target][1] : null; }
   output(target) { const answer = this.answer(target); return answer ? answer[A.failure] || answer[A.text] : null; }

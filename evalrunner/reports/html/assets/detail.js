@@ -188,11 +188,12 @@ function reasoningBlock(answer) {
 function cellBlock(row, target, place) {
   const reason = row.reason(target, place), detail = Object.entries(row.detail(target, place));
   const explanation = detail.find(([name]) => name === "explanation"), rest = detail.filter(([name]) => name !== "explanation");
-  const cell = row.cell(target, place);
+  const cell = row.cell(target, place), checks = row.checks(target, place);
   return h("div", { class: "score-line" }, scoreChip(row, target, place),
     Number.isFinite(cell && cell[C.cost_usd]) && h("span", { class: "faint small" }, ` judge ${number(cell[C.cost_usd], "USD")}`),
     reason && h("p", { class: "reason", dir: "auto" }, shown(reason)),
     explanation && textBlock(explanation[1], "reason"),
+    checks.length > 0 && checkList(row, checks),
     rest.length > 0 && h("details", null, h("summary", null, "detail"), h("dl", { class: "facts-list" }, rest.map(([name, value]) => h("div", null, h("dt", null, oneLine(name, 80)), h("dd", { dir: "auto" }, shown(kept(value)), Array.isArray(value) && cutNote(value)))))));
 }
 

@@ -4,7 +4,7 @@ const PAUSE_MS = 120;
 const MAX_VALUES = 200; // of a column in its menu
 const SHOWS = { all: "All", failures: "Failures", disagreements: "Disagreements", regressions: "Regressions", unscored: "Unscored" };
 const FIRST_SCORER = scorerOfInterest();
-const DEFAULT_QUERY = Object.freeze({ q: "", show: "all", target: -1, scorer: FIRST_SCORER, state: "any", column: -1, value: "", low: null, high: null, sort: "place", up: true });
+const DEFAULT_QUERY = Object.freeze({ q: "", show: "all", target: -1, scorer: FIRST_SCORER, state: "any", column: -1, value: "", check: "", low: null, high: null, sort: "place", up: true });
 const QUERY = { ...DEFAULT_QUERY };
 const COUNTS = {}; // rows of each pill
 
@@ -20,7 +20,7 @@ function scorerOfInterest() {
 function queryParts(query) {
   const named = { target: (place) => DATA.targets[place].name, scorer: (place) => DATA.scorers[place].name, column: (place) => DATA.columns[place] };
   const parts = [];
-  for (const key of ["show", "q", "target", "scorer", "state", "column", "value", "low", "high"])
+  for (const key of ["show", "q", "target", "scorer", "state", "column", "value", "check", "low", "high"])
     if (query[key] !== DEFAULT_QUERY[key]) parts.push(`${key}=${encoded(String(named[key] ? named[key](query[key]) : query[key]))}`);
   if (query.sort !== "place" || !query.up) parts.push(`sort=${encoded((query.up ? "" : "-") + query.sort)}`);
   return parts;
@@ -37,7 +37,7 @@ function readQuery(values) {
   const wanted = {
     ...DEFAULT_QUERY, q: text("q") || "", show: pills().includes(text("show")) ? text("show") : "all", target: place("target", names(DATA.targets)),
     scorer: scorer < 0 ? FIRST_SCORER : scorer, state: SHAPE.states.includes(text("state")) ? text("state") : "any",
-    column: place("column", DATA.columns), value: text("value") || "", low: end("low"), high: end("high"), sort: sort.replace(/^-/, ""), up: !sort.startsWith("-"),
+    column: place("column", DATA.columns), value: text("value") || "", check: FAILING.includes(text("check")) ? text("check") : "", low: end("low"), high: end("high"), sort: sort.replace(/^-/, ""), up: !sort.startsWith("-"),
   };
   if (!keyOf(wanted.sort)) Object.assign(wanted, { sort: "place", up: true });
   if (JSON.stringify(wanted) !== JSON.stringify(QUERY)) setQuery(wanted);
@@ -60,6 +60,7 @@ function fillForm() {
   put("high", QUERY.high === null ? "" : String(QUERY.high));
   put("column", String(QUERY.column));
   if (DATA.columns.length) { fillValues(); put("value", QUERY.value); }
+  put("check", QUERY.check);
   put("sort", (QUERY.up ? "+" : "-") + QUERY.sort);
   const more = document.getElementById("more-filters");
   if (more && ["state", "low", "high", "column", "value"].some((key) => QUERY[key] !== DEFAULT_QUERY[key])) more.open = true;
@@ -101,6 +102,7 @@ function filterForm() {
     h("div", { class: "filter-line" },
       SEVERAL && field("target", "Target", choice("target", [[-1, "any"], ...names(DATA.targets)], (value) => { QUERY.target = Number(value); })),
       several && field("scorer", "Scorer", choice("scorer", names(DATA.scorers), (value) => { QUERY.scorer = Number(value); countPills(); })),
+      h("p", { class: "field", id: "check-field", hidden: true }, h("label", { for: "check" }, "Failing check"), choice("check", [["", "any"]], (value) => { QUERY.check = value; })),
       field("sort", "Sort by", choice("sort", sorts(), (value) => { [QUERY.sort, QUERY.up] = [value.slice(1), value[0] === "+"]; })),
       h("details", { id: "more-filters" }, h("summary", null, "More filters"), h("div", { class: "filter-line" },
         DATA.scorers.length > 0 && field("state", "State", choice("state", [["any", "any"], ...SHAPE.states.map((state) => [state, state])], (value) => { QUERY.state = value; })),

@@ -28,12 +28,13 @@ function buildPage() {
   append(document.getElementById("tabs"), tabList());
   document.getElementById("tabs").addEventListener("keydown", moveTab);
   append(document.getElementById("main"), [
-    panel("overview", noticesOf(), leaderboardSection(), conclusionsBlock(), notableSection(), DATA.gates.length > 0 && gatesSection(), tradeoffSection(), slicesSection()),
+    panel("overview", noticesOf(), leaderboardSection(), conclusionsBlock(), notableSection(), checksSection(), DATA.gates.length > 0 && gatesSection(), tradeoffSection(), slicesSection()),
     panel("rows", rowsSection()),
     panel("statistics", rankingSection(), unscoredSection(), chartsSection(), epochsSection(), numbersSection()),
     panel("about", aboutSections()),
   ]);
   onShow("overview", fillNotable);
+  onShow("overview", fillChecks);
   onShow("about", fillCached);
   append(document.body, [detailDialog()]);
   append(document.getElementById("foot"), [h("p", null, `Written by evalrun${DATA.versions["evalrunner"] ? ` ${DATA.versions["evalrunner"]}` : ""}. One file, no network: the file contains everything it shows.`)]);
@@ -65,6 +66,7 @@ async function fillRows() {
   fillPrices();
   fillCauses();
   fillBaselines();
+  fillFailing();
   applyFilters();
   LOADED = true; // from here on, the filters are in the address
   followAddress();

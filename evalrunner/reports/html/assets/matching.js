@@ -69,6 +69,7 @@ function matcher() {
     const wanted = QUERY.value === "none" ? null : QUERY.value.slice(1);
     tests.push((row) => row.metadata(QUERY.column) === wanted);
   }
+  if (QUERY.check) tests.push((row) => asked.some((target) => failsCheck(row, target, QUERY.check)));
   if (QUERY.low !== null || QUERY.high !== null)
     tests.push((row) => asked.some((target) => {
       const value = row.value(target, QUERY.scorer);

@@ -3,6 +3,7 @@
 const ROWS_PER_PAGE = 50;
 const SHORT_ID = 10; // characters of an id in the table; its title and the opened row have all of it
 let FOUND = [];
+const MAX_CHIPS = 8; // scores of an answer beside it
 let PAGE = 0;
 
 const STACKED_BELOW = [720, 720, 980, 1180]; // pixels of the window, by the number of targets
@@ -87,10 +88,20 @@ function answerCell(row, target) {
 function scoreChips(row, target) {
   const answer = row.answer(target), finishReason = row.finishReason(target);
   const failed = answer[A.failure] !== null; // one chip says it for all scores
-  return h("p", { class: "scores" },
+  const scorers = DATA.scorers.map((_, scorer) => scorer), chosen = mostTelling(row, target, scorers);
+  return [h("p", { class: "scores" },
     finishReason !== "stop" && h("span", { class: "chip bad" }, finishReason),
-    !failed && DATA.scorers.map((_, scorer) => scoreChip(row, target, scorer)),
-    answer[A.cached] ? h("span", { class: "chip" }, "cached") : null);
+    !failed && chosen.map((scorer) => scoreChip(row, target, scorer)),
+    !failed && scorers.length > chosen.length && h("span", { class: "chip" }, `${scorers.length - chosen.length} more`),
+    answer[A.cached] ? h("span", { class: "chip" }, "cached") : null), failingLine(row, target)];
+}
+
+// Of many scorers the first ones and the lowest, in the order of the suite; those that do not apply go first.
+function mostTelling(row, target, scorers) {
+  if (scorers.length <= MAX_CHIPS) return scorers;
+  const rank = (scorer) => (scorer < 2 ? -1 : row.state(target, scorer) < 0 || SHAPE.states[row.state(target, scorer)] === "skipped" ? 3 : Number.isNaN(goodness(row.value(target, scorer), DATA.scorers[scorer])) ? 1 : goodness(row.value(target, scorer), DATA.scorers[scorer]));
+  const ranked = [...scorers].sort((one, other) => rank(one) - rank(other) || one - other).slice(0, MAX_CHIPS);
+  return ranked.sort((one, other) => one - other);
 }
 
 // A score under the name of its scorer, or its state where it has none: `contains 0 was 1`.

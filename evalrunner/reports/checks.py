@@ -1,0 +1,143 @@
+"""The checks of a row, read from the detail of its cells: which passed, which failed and why, which were not judged.
+
+The detail comes from a row log, and its texts from data, models and judges: anything that is not as expected is left out,
+and every text is escaped by the report that shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from evalrunner.domain import Cell, Row
+from evalrunner.formatting import one_line
+
+PASSED: Final = "✓"
+FAILED: Final = "✗"
+UNJUDGED: Final = "?"
+MAX_LABEL: Final = 60  # characters of a check in a list of several
+MAX_WHY: Final = 160  # characters of a reason in it
+MAX_LISTED: Final = 4  # failing checks of a row in a summary; the report has all
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One check of a row. `passed` is None where it was skipped, or could not be judged."""
+
+    text: str
+    type: str = ""
+    name: str = ""
+    passed: bool | None = None
+    value: float | None = None
+    weight: float = 1.0
+    state: str = "scored"
+    why: str = ""
+    extracted: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name of the check, or what it checks: `refusal_tone`, `contains: 30 days`."""
+        return self.name or self.text or self.type
+
+    @property
+    def group(self) -> str:
+        """The name under which a run counts the check: its own, or that of its type."""
+        return self.name or self.type or self.text
+
+    @property
+    def is_unjudged(self) -> bool:
+        """Whether it should have a result, and has none."""
+        return self.passed is None and self.state != "skipped"
+
+
+def checks_of(cell: Cell | None) -> tuple[CheckResult, ...]:
+    """The checks in the detail of a cell; none in cells of other scorers."""
+    listed = None if cell is None or cell.detail is None else cell.detail.get("checks")
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        return ()
+    return tuple(_result(entry) for entry in listed if isinstance(entry, Mapping))
+
+
+def row_checks(cells: Mapping[str, Cell]) -> Iterator[CheckResult]:
+    """The checks of all cells of a row."""
+    for cell in cells.values():
+        yield from checks_of(cell)
+
+
+def failing_checks(row: Row) -> list[CheckResult]:
+    """The checks that a row fails, those with the most weight first."""
+    return sorted((check for check in row_checks(row.cells) if check.passed is False), key=lambda check: -check.weight)
+
+
+def failing_text(row: Row) -> str:
+    """`✗ contains: 30 days · refusal_tone: it names no period`: the failing checks of a row on one line, the first few."""
+    failing = failing_checks(row)
+    parts = [check_line(check) for check in failing[:MAX_LISTED]]
+    more = len(failing) - len(parts)
+    return f"{FAILED} {' · '.join([*parts, *([f'{more} more'] if more else [])])}" if parts else ""
+
+
+def check_line(check: CheckResult, *, label: int = MAX_LABEL, why: int = MAX_WHY) -> str:
+    """A check with its reason on one line, each cut to that many characters: `refusal_tone: it names no period`."""
+    reason = one_line(check.why, why)
+    return f"{one_line(check.label, label)}: {reason}" if reason else one_line(check.label, label)
+
+
+def changed_checks(before: Row, after: Row) -> tuple[list[CheckResult], list[CheckResult]]:
+    """The checks of a row that fail now and did not before, and those that pass now and failed before.
+
+    Checks are the same where their names and texts are; of equal ones their numbers are compared.
+    """
+    was, now = (
+        Counter(_key(check) for check in row_checks(row.cells) if check.passed is False) for row in (before, after)
+    )
+    known = [{_key(check) for check in row_checks(row.cells)} for row in (before, after)]
+    broken = [
+        check
+        for check in _distinct(row_checks(after.cells))
+        if now[_key(check)] > was[_key(check)] and _key(check) in known[0]
+    ]
+    fixed = [
+        check
+        for check in _distinct(row_checks(before.cells))
+        if was[_key(check)] > now[_key(check)] and _key(check) in known[1]
+    ]
+    return broken, fixed
+
+
+def _key(check: CheckResult) -> tuple[str, str]:
+    return check.name, check.text
+
+
+def _distinct(checks: Iterable[CheckResult]) -> list[CheckResult]:
+    return list({_key(check): check for check in checks}.values())
+
+
+def _result(entry: Mapping[str, Any]) -> CheckResult:
+    passed, extracted = entry.get("passed"), entry.get("extracted")
+    why = [_text(entry, key) for key in ("reason", "explanation")]
+    return CheckResult(
+        text=_text(entry, "text"),
+        type=_text(entry, "type"),
+        name=_text(entry, "name"),
+        passed=passed if isinstance(passed, bool) else None,
+        value=_number(entry.get("value")),
+        weight=_number(entry.get("weight")) or 0.0 if "weight" in entry else 1.0,
+        state=_text(entry, "state") or "scored",
+        why="; ".join(filter(None, dict.fromkeys(why))),
+        extracted=extracted if isinstance(extracted, str) else None,
+    )
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    value = entry.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
