@@ -6,13 +6,15 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from evalrunner.domain import Declaration, Scorer
-from evalrunner.plugins import PluginContext, ReferenceProblem, load_attribute
+from evalrunner.domain import EMPTY, Declaration, Scorer
+from evalrunner.plugins import PluginContext, ReferenceProblem, factory_options, load_attribute
 from evalrunner.stats.aggregates import AGGREGATE_NAMES, MEAN, find_aggregate, is_aggregate
 from evalrunner.stats.distributions import MAX_SCORE
+from evalrunner.suite.validate import check_options
 
 
 def python(
@@ -26,6 +28,7 @@ def python(
     needs_answer: bool = True,
     aggregates: list[str] | None = None,
     threshold: float | None = None,
+    parts: list[str] | dict[str, dict[str, Any] | None] | None = None,
 ) -> Scorer:
     """The number that your own function returns, sync or async; its parameter names select its arguments.
 
@@ -38,6 +41,8 @@ def python(
         needs_answer: Use false to call the function for refused, truncated and empty outputs too.
         aggregates: Metrics of the scores, any of mean variance total p50 p90 p99 ratio; the first is the headline.
         threshold: Lowest score of a row that counts for the aggregate ratio.
+        parts: Names of the further results in the parts of the Score that it returns, each a metric of its own; a mapping
+            gives a part its own low, high, higher_is_better, unit, aggregates and threshold.
     """
     loaded = load_attribute(function, folder=context.folder)
     if not callable(loaded):
@@ -47,21 +52,64 @@ def python(
         raise ValueError(
             "'low' and 'high' cannot be combined with a function that returns bool, whose scores are 0 and 1"
         )
+    declaration = _declared(
+        low=0.0 if binary else low, high=1.0 if binary else high, higher_is_better=higher_is_better, unit=unit,
+        aggregates=aggregates, threshold=threshold, binary=binary,
+    )  # fmt: skip
+    declaration = replace(declaration, needs_answer=needs_answer, parts=_parts(parts, declaration))
+    return Scorer(functools.partial(loaded, **context.args) if context.args else loaded, declaration)
+
+
+def _declared(
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    higher_is_better: bool = True,
+    unit: str | None = None,
+    aggregates: list[str] | None = None,
+    threshold: float | None = None,
+    binary: bool = False,
+) -> Declaration:
     _check_range(low, high)
     selected = check_aggregates(aggregates, threshold)
-    declaration = Declaration(
-        low=0.0 if binary else low,
-        high=1.0 if binary else high,
+    return Declaration(
+        low=low,
+        high=high,
         binary=binary,
         infer_binary=not binary and unit is None and low in (None, 0) and high in (None, 1),
         higher_is_better=higher_is_better,
         unit=unit,
-        needs_answer=needs_answer,
         aggregates=selected,
         headline=selected[0],
         threshold=threshold,
     )
-    return Scorer(functools.partial(loaded, **context.args) if context.args else loaded, declaration)
+
+
+def _parts(
+    parts: list[str] | dict[str, dict[str, Any] | None] | None, declaration: Declaration
+) -> Mapping[str, Declaration]:
+    """The declarations of the parts; a list gives them the range, the direction and the aggregates of the scorer.
+
+    Raises ValueError for what is wrong with one.
+    """
+    if not parts:
+        return EMPTY
+    if not isinstance(parts, dict):
+        return dict.fromkeys(parts, declaration)
+    known = factory_options(_declared)
+    del known["binary"]
+    return {name: _part(name, given or {}, known) for name, given in parts.items()}
+
+
+def _part(name: str, given: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> Declaration:
+    problems: list[str] = []
+    options = check_options(given, known, (), lambda path, message: problems.append(f"{path[-1]!r} {message}"))
+    if problems:
+        raise ValueError(f"part {name!r}: {problems[0]}")
+    try:
+        return _declared(**options)
+    except ValueError as wrong:
+        raise ValueError(f"part {name!r}: {wrong}") from None
 
 
 def check_aggregates(aggregates: list[str] | None, threshold: float | None) -> tuple[str, ...]:
