@@ -17,10 +17,10 @@ from typing import Literal
 
 from evalrunner.domain import Declaration, Failure, Sample, SampleFilter, SampleValidator, Score, Scorer, Skipped
 from evalrunner.limits import STANDARD, Limits
-from evalrunner.plugins import PluginContext
+from evalrunner.plugins import PluginContext, main_option
 from evalrunner.redact import redact_start
 from evalrunner.scorers.matching import MAX_SEARCHED_LENGTH, Pattern, SearchFailed, compiles_soon
-from evalrunner.scorers.text import Normalizer, normalizer, same_number
+from evalrunner.scorers.text import Normalizer, normalizer, same_number, texts_of
 
 REPEATED_GROUP = re.compile(r"\)[*+{]")  # without one, the cost is polynomial
 TRIAL_LENGTH = 60  # characters: 1.6 ** 60, the slowest exponential growth, takes years; 60 ** 3 milliseconds
@@ -48,15 +48,16 @@ for text in [begin + (unit * length)[:length] + "\\0" for unit in units for begi
         break
 """
 
-COMPARED = Declaration(binary=True, needs_expected=True)
 MAX_FAILURES = 3  # expected answers on which a pattern is too slow
 MAX_CAPTURE_LENGTH = 200  # characters of a captured text in an explanation
 
 
+@main_option("pattern")
 def regex(
     context: PluginContext | None = None,
     *,
     pattern: str,
+    value: str | list[str] | None = None,
     group: int | str | None = None,
     find: Literal["first", "last"] = "first",
     numeric: bool = False,
@@ -75,6 +76,7 @@ def regex(
 
     Args:
         pattern: A regular expression of Python's re.
+        value: Text, or several, to compare with instead of the accepted answers.
         group: The group, by number or name, whose text is compared; 0 is the whole match. Without: only search.
         find: Which match to use if there are several.
         numeric: Compare numbers by value, so that $1,000.00 equals 1000.
@@ -94,15 +96,22 @@ def regex(
     compiled = compile_pattern(pattern, flags, "pattern", limit_s, group)
     rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
     if group is None:
-        if numeric or expected_pattern is not None or rule != Normalizer(case=ignore_case):
+        if numeric or expected_pattern is not None or value is not None or rule != Normalizer(case=ignore_case):
             raise ValueError("compares texts only with 'group'; name the group that captures the answer")
         return Scorer(Search(compiled, negate), Declaration(binary=True))
+    check_comparison(negate, value, expected_pattern)
+    wanted = expected_pattern
+    expected = None if wanted is None else compile_pattern(wanted, flags, "expected_pattern", limit_s, group)
+    extract = Extract(compiled, group, find == "last", numeric, expected, rule, value=texts_of(value))
+    return Scorer(extract, Declaration(binary=True, needs_expected=value is None))
+
+
+def check_comparison(negate: bool, value: str | list[str] | None, expected_pattern: str | None) -> None:
+    """Raises ValueError for options that cannot be combined with a group, or with each other."""
     if negate:
         raise ValueError("'negate' cannot be combined with 'group'; remove one of them")
-    expected: Pattern | None = None
-    if expected_pattern is not None:
-        expected = compile_pattern(expected_pattern, flags, "expected_pattern", limit_s, group)
-    return Scorer(Extract(compiled, group, find == "last", numeric, expected, rule), COMPARED)
+    if value is not None and expected_pattern is not None:
+        raise ValueError("'expected_pattern' is for accepted answers, which 'value' replaces; remove one of them")
 
 
 def match_limit(wanted: float | None, limits: Limits) -> float:
@@ -204,9 +213,10 @@ class Extract(SampleFilter, SampleValidator):
     expected_pattern: Pattern | None
     rule: Normalizer
     failures: list[SearchFailed] = field(default_factory=list, compare=False)
+    value: tuple[str, ...] | None = None
 
     def __call__(self, output: str, sample: Sample) -> Score | Skipped | Failure:
-        answers = [answer for answer in sample.expected if answer.strip()]
+        answers = self.value or [answer for answer in sample.expected if answer.strip()]
         if not answers:
             return Skipped("the expected answer is blank")
         try:

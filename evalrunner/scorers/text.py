@@ -12,6 +12,8 @@ from decimal import Decimal
 from typing import Literal
 
 from evalrunner.domain import Declaration, Sample, SampleFilter, Score, Scorer, Skipped
+from evalrunner.plugins import main_option
+from evalrunner.redact import redact_start
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)  # as SQuAD: the 32 ASCII signs, no typographic quotes
 ARTICLES = re.compile(r"\b(?:a|an|the)\b", re.IGNORECASE)
@@ -19,7 +21,6 @@ ARTICLES_WITH_GAP = re.compile(r"\b(?:a|an|the)\b\s*", re.IGNORECASE)
 
 BLANK_EXPECTED = Skipped("the expected answer is blank")
 NO_NUMBER = "the expected answer has no number"
-BINARY = Declaration(binary=True, needs_expected=True, inline=True)
 
 NUMBER = re.compile(
     r"(?P<sign>[-+]?) ?[$€£]? ?(?P<inner>[-+]?)"
@@ -32,6 +33,8 @@ NUMBER_SUFFIXES = ".,:;!%$€£ "  # signs that may follow a number: of sentence
 MAX_COMPARED = 500_000_000  # characters of a text at all places where it occurs inside longer words
 MAX_NUMBER_LENGTH = 1_000  # characters; anything longer is compared as text
 TAIL_LENGTH = 20_000  # characters at the end that are searched for the last number
+MAX_MISSING = 5  # texts in an explanation
+MAX_SHOWN = 80  # characters of a text in an explanation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +84,25 @@ def normalizer(case: bool, punctuation: bool, articles: bool, whitespace: bool, 
     return Normalizer(case=case, punctuation=punctuation, articles=articles, whitespace=whitespace)
 
 
+def texts_of(value: str | Sequence[str] | None, option: str = "value") -> tuple[str, ...] | None:
+    """The texts of an option that replaces the accepted answers; None if it is not set. Raises ValueError for blank ones."""
+    if value is None:
+        return None
+    texts = (value,) if isinstance(value, str) else tuple(value)
+    if not texts or not all(text.strip() for text in texts):
+        raise ValueError(f"'{option}' should have at least one text, and no blank one")
+    return texts
+
+
+def binary(value: Sequence[str] | None) -> Declaration:
+    """The declaration of a scorer that compares with `value`, or without it with the accepted answers."""
+    return Declaration(binary=True, needs_expected=value is None, inline=True)
+
+
+@main_option("value")
 def exact_match(
     *,
+    value: str | list[str] | None = None,
     ignore_case: bool = False,
     ignore_punctuation: bool = False,
     ignore_articles: bool = False,
@@ -92,6 +112,7 @@ def exact_match(
     """1 if the output equals one of the accepted answers, else 0; leading and trailing whitespace is ignored.
 
     Args:
+        value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.
         ignore_case: Ignore case.
         ignore_punctuation: Remove ASCII punctuation from both texts.
         ignore_articles: Remove the words a, an and the from both texts.
@@ -99,11 +120,14 @@ def exact_match(
         normalize: squad is all four of them, as in the evaluation script of SQuAD.
     """
     rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
-    return Scorer(ExactMatch(rule), BINARY)
+    texts = texts_of(value)
+    return Scorer(ExactMatch(rule, texts), binary(texts))
 
 
+@main_option("value")
 def contains(
     *,
+    value: str | list[str] | None = None,
     values: list[str] | None = None,
     mode: Literal["any", "all"] = "any",
     negate: bool = False,
@@ -117,7 +141,8 @@ def contains(
     """1 if the output contains an accepted answer, or one of the given texts, else 0.
 
     Args:
-        values: Texts to look for instead of the accepted answers; samples then need none.
+        value: Text, or several of them, to look for instead of the accepted answers; samples then need none.
+        values: The same as value, for lists.
         mode: Whether any or all of the texts are required.
         negate: Invert the score: 1 if they are not found.
         whole_words: Do not find a text inside a longer word, such as cat in category.
@@ -127,33 +152,147 @@ def contains(
         ignore_whitespace: Treat any run of whitespace as one space.
         normalize: squad is all four of them, as in the evaluation script of SQuAD.
     """
-    if values is not None and (not values or not all(value.strip() for value in values)):
-        raise ValueError("'values' should have at least one text, and no blank one")
+    if value is not None and values is not None:
+        raise ValueError("has both 'value' and 'values'; write all texts under 'value'")
+    texts = texts_of(value) if values is None else texts_of(values, "values")
     rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
-    function = Contains(rule, None if values is None else tuple(values), mode == "all", negate, whole_words)
-    return Scorer(function, Declaration(binary=True, needs_expected=values is None, inline=True))
+    return Scorer(Contains(rule, texts, mode == "all", negate, whole_words), binary(texts))
 
 
-def token_f1(*, ignore_case: bool = True, ignore_punctuation: bool = True, ignore_articles: bool = True) -> Scorer:
+@main_option("value")
+def contains_any(
+    *,
+    value: str | list[str] | None = None,
+    whole_words: bool = False,
+    ignore_case: bool = False,
+    ignore_punctuation: bool = False,
+    ignore_articles: bool = False,
+    ignore_whitespace: bool = False,
+    normalize: Literal["none", "squad"] = "none",
+) -> Scorer:
+    """1 if the output contains at least one of several texts, else 0.
+
+    Args:
+        value: Texts to look for instead of the accepted answers; samples then need none.
+        whole_words: Do not find a text inside a longer word, such as cat in category.
+        ignore_case: Ignore case.
+        ignore_punctuation: Remove ASCII punctuation from both texts.
+        ignore_articles: Remove the words a, an and the from both texts.
+        ignore_whitespace: Treat any run of whitespace as one space.
+        normalize: squad is all four of them, as in the evaluation script of SQuAD.
+    """
+    rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
+    texts = texts_of(value)
+    return Scorer(Contains(rule, texts, False, False, whole_words), binary(texts))
+
+
+@main_option("value")
+def contains_all(
+    *,
+    value: str | list[str] | None = None,
+    whole_words: bool = False,
+    ignore_case: bool = False,
+    ignore_punctuation: bool = False,
+    ignore_articles: bool = False,
+    ignore_whitespace: bool = False,
+    normalize: Literal["none", "squad"] = "none",
+) -> Scorer:
+    """1 if the output contains every one of several texts, else 0; the explanation names those that are missing.
+
+    Args:
+        value: Texts to look for instead of the accepted answers; samples then need none.
+        whole_words: Do not find a text inside a longer word, such as cat in category.
+        ignore_case: Ignore case.
+        ignore_punctuation: Remove ASCII punctuation from both texts.
+        ignore_articles: Remove the words a, an and the from both texts.
+        ignore_whitespace: Treat any run of whitespace as one space.
+        normalize: squad is all four of them, as in the evaluation script of SQuAD.
+    """
+    rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
+    texts = texts_of(value)
+    return Scorer(Contains(rule, texts, True, False, whole_words), binary(texts))
+
+
+@main_option("value")
+def starts_with(
+    *,
+    value: str | list[str] | None = None,
+    ignore_case: bool = False,
+    ignore_punctuation: bool = False,
+    ignore_articles: bool = False,
+    ignore_whitespace: bool = False,
+    normalize: Literal["none", "squad"] = "none",
+) -> Scorer:
+    """1 if the output starts with an accepted answer, else 0; whitespace before it is ignored.
+
+    Args:
+        value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.
+        ignore_case: Ignore case.
+        ignore_punctuation: Remove ASCII punctuation from both texts.
+        ignore_articles: Remove the words a, an and the from both texts.
+        ignore_whitespace: Treat any run of whitespace as one space.
+        normalize: squad is all four of them, as in the evaluation script of SQuAD.
+    """
+    rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
+    texts = texts_of(value)
+    return Scorer(Affix(rule, texts, at_end=False), binary(texts))
+
+
+@main_option("value")
+def ends_with(
+    *,
+    value: str | list[str] | None = None,
+    ignore_case: bool = False,
+    ignore_punctuation: bool = False,
+    ignore_articles: bool = False,
+    ignore_whitespace: bool = False,
+    normalize: Literal["none", "squad"] = "none",
+) -> Scorer:
+    """1 if the output ends with an accepted answer, else 0; whitespace after it is ignored.
+
+    Args:
+        value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.
+        ignore_case: Ignore case.
+        ignore_punctuation: Remove ASCII punctuation from both texts.
+        ignore_articles: Remove the words a, an and the from both texts.
+        ignore_whitespace: Treat any run of whitespace as one space.
+        normalize: squad is all four of them, as in the evaluation script of SQuAD.
+    """
+    rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
+    texts = texts_of(value)
+    return Scorer(Affix(rule, texts, at_end=True), binary(texts))
+
+
+@main_option("value")
+def token_f1(
+    *,
+    value: str | list[str] | None = None,
+    ignore_case: bool = True,
+    ignore_punctuation: bool = True,
+    ignore_articles: bool = True,
+) -> Scorer:
     """Word overlap of output and accepted answer (F1 as in SQuAD); the best over the accepted answers.
 
     Args:
+        value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.
         ignore_case: Ignore case.
         ignore_punctuation: Remove ASCII punctuation from both texts.
         ignore_articles: Remove the words a, an and the from both texts; use false for other languages than English.
     """
     rule = Normalizer(case=ignore_case, punctuation=ignore_punctuation, articles=ignore_articles, whitespace=True)
-    return Scorer(TokenF1(rule), Declaration(needs_expected=True, inline=True))
+    texts = texts_of(value)
+    return Scorer(TokenF1(rule, texts), Declaration(needs_expected=texts is None, inline=True))
 
 
 @dataclass(frozen=True, slots=True)
 class ExactMatch:
     rule: Normalizer
+    value: tuple[str, ...] | None = None
 
     def __call__(self, output: str, sample: Sample) -> bool | Skipped:
         compared = False
         normalized = self.rule(output)
-        for answer in sample.expected:
+        for answer in sample.expected if self.value is None else self.value:
             rule, wanted = self.rule.of_answer(answer)
             if wanted and wanted == (normalized if rule is self.rule else rule(output)):
                 return True
@@ -169,12 +308,14 @@ class Contains:
     negate: bool
     whole_words: bool
 
-    def __call__(self, output: str, sample: Sample) -> bool | Skipped:
+    def __call__(self, output: str, sample: Sample) -> bool | Score | Skipped:
         texts = [text for text in (sample.expected if self.values is None else self.values) if text.strip()]
         if not texts:
             return BLANK_EXPECTED
-        matches = all(self._finds(texts, output)) if self.require_all else any(self._finds(texts, output))
-        return matches != self.negate
+        if not self.require_all or self.negate:
+            return (all if self.require_all else any)(self._finds(texts, output)) != self.negate
+        missing = [text for text, is_there in zip(texts, self._finds(texts, output), strict=True) if not is_there]
+        return Score(0.0, f"missing: {', '.join(map(quoted, missing[:MAX_MISSING]))}") if missing else True
 
     def _finds(self, texts: Sequence[str], output: str) -> Iterator[bool]:
         """For each text whether the output has it, lazily."""
@@ -183,6 +324,31 @@ class Contains:
             rule, wanted = self.rule.of_answer(text)
             where = normalized if rule is self.rule else rule(output)
             yield contains_whole_words(where, wanted) if self.whole_words else wanted in where
+
+
+def quoted(text: str) -> str:
+    """A text of a suite or an answer in quotes, shortened, for an explanation."""
+    return repr(redact_start(text, MAX_SHOWN))
+
+
+@dataclass(frozen=True, slots=True)
+class Affix:
+    """Whether the output starts or ends with one of the texts."""
+
+    rule: Normalizer
+    value: tuple[str, ...] | None
+    at_end: bool
+
+    def __call__(self, output: str, sample: Sample) -> bool | Skipped:
+        compared, normalized = False, self.rule(output)
+        for answer in sample.expected if self.value is None else self.value:
+            rule, wanted = self.rule.of_answer(answer)
+            if wanted:
+                compared = True
+                text = normalized if rule is self.rule else rule(output)
+                if text.endswith(wanted) if self.at_end else text.startswith(wanted):
+                    return True
+        return False if compared else BLANK_EXPECTED
 
 
 def contains_whole_words(text: str, wanted: str) -> bool:
@@ -214,11 +380,12 @@ def _is_word_character(sign: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class TokenF1:
     rule: Normalizer
+    value: tuple[str, ...] | None = None
 
     def __call__(self, output: str, sample: Sample) -> float | Skipped:
         best: float | None = None
         output_words = Counter(self.rule(output).split())
-        for answer in sample.expected:
+        for answer in sample.expected if self.value is None else self.value:
             rule, wanted = self.rule.of_answer(answer)
             if wanted:
                 words = output_words if rule is self.rule else Counter(rule(output).split())
@@ -265,30 +432,41 @@ def _signed(match: re.Match[str]) -> Decimal:
     return Decimal(("" if dash else match[group]) + match["digits"].replace(",", ""))
 
 
-def numeric_match(*, tolerance: float = 0.0, relative: float = 0.0) -> Scorer:
+@main_option("value")
+def numeric_match(
+    *,
+    value: int | float | str | list[int | float | str] | None = None,  # noqa: PYI041  a whole number stays exact
+    tolerance: float = 0.0,
+    relative: float = 0.0,
+) -> Scorer:
     """1 if the last number of the output is the last number of an accepted answer, else 0.
 
     An output without a number is wrong; a sample whose accepted answers have none is skipped.
 
     Args:
+        value: Number, or several of them, to compare with instead of the accepted answers; samples then need none.
         tolerance: Maximum absolute difference.
         relative: Maximum difference as a share of the accepted number; the larger of both limits applies.
     """
     if not (0 <= tolerance < float("inf") and 0 <= relative < float("inf")):
         raise ValueError("'tolerance' and 'relative' should be 0 or more")
-    return Scorer(
-        NumericMatch(Decimal(repr(tolerance)), Decimal(repr(relative))),
-        Declaration(binary=True, needs_expected=True, inline=True),
-    )
+    items = value if isinstance(value, list | None) else [value]
+    texts = None if items is None else texts_of([str(item) for item in items])
+    numbers = None if texts is None else tuple(map(last_number, texts))
+    if numbers is not None and None in numbers:
+        raise ValueError(f"'value' has a text without a number: {texts[numbers.index(None)]!r}")  # type: ignore[index]
+    return Scorer(NumericMatch(Decimal(repr(tolerance)), Decimal(repr(relative)), numbers), binary(texts))
 
 
 @dataclass(frozen=True, slots=True)
 class NumericMatch(SampleFilter):
     tolerance: Decimal
     relative: Decimal
+    value: tuple[Decimal | None, ...] | None = None
 
     def __call__(self, output: str, sample: Sample) -> Score | Skipped:
-        wanted = [number for answer in sample.expected if (number := last_number(answer)) is not None]
+        numbers = map(last_number, sample.expected) if self.value is None else self.value
+        wanted = [number for number in numbers if number is not None]
         if not wanted:
             return Skipped(NO_NUMBER)
         last = last_number(output)
@@ -299,4 +477,4 @@ class NumericMatch(SampleFilter):
 
     def skip_reason(self, sample: Sample) -> str | None:
         """That no accepted answer has a number; None if one has."""
-        return None if any(map(DIGIT.search, sample.expected)) else NO_NUMBER
+        return None if self.value is not None or any(map(DIGIT.search, sample.expected)) else NO_NUMBER

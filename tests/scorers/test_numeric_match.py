@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +74,30 @@ def test_invalid_options_are_refused(options) -> None:
 @pytest.mark.parametrize("output", [*HOSTILE, "1" * 1_000_000, "1,111" * 200_000, "9e999"])
 def test_hostile_outputs_are_scored(output: str) -> None:
     assert cell_of(numeric_match(), output, "18").state in ("scored", "unscored")
+
+
+def test_an_option_replaces_the_accepted_answers() -> None:
+    assert numeric_match(value=18).declaration == Declaration(binary=True, inline=True)
+    assert score_of(numeric_match(value=18), "so 18.0") == 1
+    assert score_of(numeric_match(value=["$19", 20.5]), "20.5", "18") == 1
+    assert score_of(numeric_match(value=18), "18 or 20", "20") == 0
+    exact = 12345678901234567890123
+    assert score_of(numeric_match(value=exact), f"{exact + 1}") == 0  # no floating point
+    with pytest.raises(ValueError, match="a text without a number: 'many'"):
+        numeric_match(value=[1, "many"])
+    with pytest.raises(ValueError, match="at least one text"):
+        numeric_match(value=[])
+
+
+def test_verdicts_equal_those_published_with_gsm8k(shared_data: Path) -> None:
+    """5,276 recorded solutions of four models with `is_correct`: all agree, so there is no list of exceptions."""
+    lines = (shared_data / "gsm8k" / "example_model_solutions.jsonl").read_text("utf-8").splitlines()
+    scorer, compared, different = numeric_match(), 0, []
+    for number, line in enumerate(lines, start=1):
+        row = json.loads(line)
+        for model, solution in row.items():
+            if isinstance(solution, dict):
+                compared += 1
+                if score_of(scorer, solution["solution"] or " x", row["ground_truth"]) != solution["is_correct"]:
+                    different.append((number, model))
+    assert (compared, different) == (5276, [])

@@ -167,3 +167,14 @@ def test_it_agrees_with_labels_of_recorded_solutions(shared_data: Path) -> None:
                 labelled[model] = labelled.get(model, 0) + answer["is_correct"]
     assert list(labelled.values()) == [286, 515, 458, 742]
     assert right == labelled
+
+
+def test_a_captured_text_is_compared_with_the_option_value() -> None:
+    scorer = regex(pattern=r"Answer: (\w+)", group=1, value=["B", "b"])
+    assert not scorer.declaration.needs_expected
+    assert score_of(scorer, "Answer: b") == 1
+    assert score_of(scorer, "Answer: C", "C") == 0
+    with pytest.raises(ValueError, match="only with 'group'"):
+        regex(pattern="x", value="x")
+    with pytest.raises(ValueError, match="which 'value' replaces"):
+        regex(pattern="(x)", group=1, value="x", expected_pattern="(y)")

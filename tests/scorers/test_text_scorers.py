@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from evalrunner.domain import Cell, Completion, Declaration
-from evalrunner.scorers.text import contains, exact_match, token_f1
+from evalrunner.plugins import main_option_of
+from evalrunner.scorers.text import contains, contains_all, contains_any, ends_with, exact_match, starts_with, token_f1
 from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 
@@ -208,3 +209,72 @@ def area(scores: dict[bool, list[float]]) -> float:
     """The probability that a right answer scores above a wrong one, ties count half (Mann & Whitney 1947)."""
     wins = sum((good > bad) + (good == bad) / 2 for good in scores[True] for bad in scores[False])
     return wins / (len(scores[True]) * len(scores[False]))
+
+
+@pytest.mark.parametrize(
+    ("factory", "value", "output", "score"),
+    [
+        (exact_match, "Paris", " Paris\n", 1),
+        (exact_match, ["Rome", "Paris"], "Paris", 1),
+        (exact_match, "Paris", "London", 0),
+        (contains, "30 days", "within 30 days.", 1),
+        (contains, ["40", "30"], "within 30 days.", 1),
+        (contains_any, ["sorry", "apolog"], "We apologize.", 1),
+        (contains_any, ["sorry", "apolog"], "No.", 0),
+        (contains_all, ["depot", "tomorrow"], "Tomorrow at the depot", 0),
+        (contains_all, ["depot", "omorrow"], "Tomorrow at the depot", 1),
+        (starts_with, "Late", " Later on", 1),
+        (starts_with, "late", "Late", 0),
+        (starts_with, ["Yes", "No"], "No, thanks", 1),
+        (starts_with, "caf\u00e9", "cafe\u0301 au lait", 1),
+        (ends_with, "?", "Anything else? ", 1),
+        (ends_with, "?", "Anything else?!", 0),
+        (ends_with, "\u05e9\u05dc\u05d5\u05dd", "\u200f\u05d0\u05de\u05e8: \u05e9\u05dc\u05d5\u05dd", 1),
+        (token_f1, "black cat", "cat", 2 / 3),
+    ],
+)
+def test_the_option_value_replaces_the_accepted_answers(factory, value, output, score) -> None:
+    assert factory(value=value).declaration.needs_expected is False
+    for expected in ([], [output], ["something else"]):
+        assert score_of(factory(value=value), output, *expected) == pytest.approx(score, abs=1e-12)
+    assert main_option_of(factory) == "value"
+
+
+@pytest.mark.parametrize(
+    "factory", [exact_match, contains, contains_any, contains_all, starts_with, ends_with, token_f1]
+)
+def test_a_blank_value_is_refused(factory) -> None:
+    for value in ("", " ", [], ["x", "\n"]):
+        with pytest.raises(ValueError, match="'value' should have at least one text, and no blank one"):
+            factory(value=value)
+
+
+def test_contains_all_names_what_is_missing() -> None:
+    cell = cell_of(contains_all(value=["depot", "tomorrow", "noon"], ignore_case=True), "Tomorrow")
+    assert cell == Cell("scored", 0.0, detail={"explanation": "missing: 'depot', 'noon'"})
+
+
+@pytest.mark.parametrize(
+    ("options", "output", "starts", "ends"),
+    [
+        ({"ignore_case": True}, "STRASSE strasse", 1, 1),
+        ({"ignore_punctuation": True, "ignore_case": True}, "(Strasse) or strasse!", 1, 1),
+        ({"normalize": "squad"}, "The strasse, a  STRASSE.", 1, 1),
+        ({}, "one", 0, 0),
+    ],
+)
+def test_affixes_are_compared_after_normalization(options, output, starts, ends) -> None:
+    assert score_of(starts_with(**options), output, "Straße") == starts
+    assert score_of(ends_with(**options), output, "Straße") == ends
+
+
+def test_affixes_need_an_accepted_answer_that_is_not_blank() -> None:
+    for factory in (starts_with, ends_with):
+        assert cell_of(factory(), "x") == Cell("skipped", reason="no expected answer")
+        assert cell_of(factory(), "x", " ") == Cell("skipped", reason="the expected answer is blank")
+        assert score_of(factory(), "x", " ", "x") == 1
+
+
+def test_value_and_values_cannot_be_combined() -> None:
+    with pytest.raises(ValueError, match="has both 'value' and 'values'"):
+        contains(value="x", values=["y"])
