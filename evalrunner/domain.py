@@ -320,8 +320,8 @@ class Scorer:
     """The result of a scorer factory: a function and its declaration.
 
     The function names its parameters from `output` (text), `input`, `expected` (text, a tuple of several accepted answers,
-    or None), `sample`, `completion` and `judge` (a `Judge`). It returns a number or bool, None (skipped), an `Outcome` or
-    `Parts`. It may be async.
+    or None), `sample`, `completion`, and `judge` (a `Judge`) or `model` (a `Model`). It returns a number
+    or bool, None (skipped), an `Outcome` or `Parts`. It may be async.
     """
 
     function: Callable[..., Any]
@@ -491,6 +491,19 @@ class Judge(Protocol):
         tools: Sequence[Mapping[str, Any]] = (),
         response_format: Mapping[str, Any] | None = None,
     ) -> Completion | Failure: ...
+
+
+class Model(Protocol):
+    """A model that a scorer may ask for embeddings or moderation; latency, tokens and cost are stored in the cell."""
+
+    @property
+    def model(self) -> str: ...
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]] | Failure:
+        """One vector for each text, in their order. Equal texts are sent once in a run."""
+
+    async def moderate(self, texts: Sequence[str]) -> Sequence[Mapping[str, Any]] | Failure:
+        """`{"flagged", "categories", "category_scores"}` for each text, in their order."""
 
 
 @runtime_checkable

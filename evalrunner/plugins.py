@@ -28,7 +28,8 @@ Factory: TypeAlias = Callable[..., Any]
 MarkedFactory = TypeVar("MarkedFactory", bound=Callable[..., Any])
 
 VARIADIC = frozenset({inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD})
-RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "on_no_answer", "args"})
+RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "model", "on_no_answer", "args"})
+OWN_MODEL = frozenset({"toxicity"})  # scorers whose option `model` is none that is asked over the network
 """Keys of the suite itself besides `type`; options of a factory cannot have these names."""
 
 MAX_MESSAGE_LENGTH = 300  # characters of an error message of user code
@@ -223,7 +224,7 @@ def check_factory(reference: str, factory: Any) -> Factory:
     if not callable(factory):
         raise ReferenceProblem(f"{reference!r} is a {type(factory).__name__}, not a function")
     for option in factory_options(factory).values():
-        if option.name in RESERVED_OPTIONS:
+        if option.name in RESERVED_OPTIONS and not (option.name == "model" and reference in OWN_MODEL):
             raise ReferenceProblem(f"{reference!r} has an option {option.name!r}, which is a reserved name in suites")
     checked: Factory = factory
     return checked

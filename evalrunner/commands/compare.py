@@ -182,6 +182,8 @@ def _judges(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
     names: dict[str, dict[str, None]] = {}
     for run in runs:
         for scorer, judge in run.record.judges.items():
+            if judge.role == "model":
+                continue  # it gives no opinion that could favor its own family
             names.setdefault(scorer, {}).update(dict.fromkeys([judge.name, judge.model, *judge.served_models]))
     return {scorer: tuple(each) for scorer, each in names.items()}
 

@@ -367,7 +367,7 @@ def compare_targets(
             scorer.judge.name, {scorer.judge.model, *usage.judges[scorer.bound.name].served_models}
         )
         for scorer in plan.scorers
-        if scorer.judge is not None
+        if scorer.judge is not None and scorer.judge.role == "judge"
     }
     comparison = compare(summary, candidates, known, judges=judges).led_by(plan.headline)
     notes = []

@@ -528,21 +528,37 @@ def read_embeddings(
 
 
 def _is_vector(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(
-        isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number) for number in value
-    )  # fmt: skip
+    try:
+        return isinstance(value, list) and bool(value) and all(
+            isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+            for number in value
+        )  # fmt: skip
+    except OverflowError:  # an integer with more than 308 digits
+        return False
 
 
 def read_moderations(
     data: Mapping[str, Any], *, texts: int, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
 ) -> Completion | Failure:
-    """A completion whose `data` is a list with `{"flagged", "categories", "category_scores"}` for each text."""
+    """A completion whose `data` is a list with `{"flagged", "categories", "category_scores"}` for each text.
+
+    Mistral states the categories only: a text is flagged if it is in any of them.
+    """
     results = data.get("results")
     if not isinstance(results, list) or states_error(data):
         return _no_answer(data, headers, latency_s, "has no results")
+    results = [_with_flag(result) for result in results]
     if not all(isinstance(result, dict) and isinstance(result.get("flagged"), bool) for result in results):
         return malformed_json("has a result without a verdict", data)
     return _data_reply(data, results, texts, headers, latency_s)
+
+
+def _with_flag(result: Any) -> Any:
+    """A result of moderation with `flagged`, if it states that or its categories."""
+    categories = result.get("categories") if isinstance(result, dict) and result.get("flagged") is None else None
+    if not isinstance(categories, dict) or {type(value) for value in categories.values()} != {bool}:
+        return result
+    return {**result, "flagged": any(categories.values())}
 
 
 def _data_reply(

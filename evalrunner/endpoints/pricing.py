@@ -427,8 +427,13 @@ def unbounded_part(messages: Sequence[Message]) -> str | None:
     return None
 
 
-def check_cap(model: str, price: Price | None, params: Mapping[str, Any], *, judge: bool = False) -> str | None:
-    """Why a cost limit cannot hold for a model, and what to do about it, or None if it can."""
+def check_cap(
+    model: str, price: Price | None, params: Mapping[str, Any], *, judge: bool = False, answers: bool = True
+) -> str | None:
+    """Why a cost limit cannot hold for a model, and what to do about it, or None if it can.
+
+    Of a model that only embeds or moderates (not `answers`) the texts sent are all there is to pay for.
+    """
     if price is None:
         return (
             f"max_cost is set, but the price of {model!r} is unknown; set it in US dollars per million tokens: "
@@ -440,7 +445,7 @@ def check_cap(model: str, price: Price | None, params: Mapping[str, Any], *, jud
         return f"max_cost is set, but calls to {model!r} cost more than their tokens; {SET_PRICE_HINT}"
     if (name := surcharged_option(params)) is not None:
         return f"max_cost is set, but {name} costs more than its tokens; remove one of the two"
-    if completion_token_limit(params, price) is None:
+    if answers and completion_token_limit(params, price) is None:
         where = "params: {max_tokens: …} of the judge" if judge else "params: {max_tokens: …}"
         return f"max_cost is set, but nothing limits the length of an answer of {model!r}; set {where}"
     return None

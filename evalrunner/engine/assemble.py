@@ -17,7 +17,7 @@ from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
 from evalrunner.datasets.resolve import open_dataset
 from evalrunner.datasets.source import SampleSource
 from evalrunner.domain import Preparable, Sample, Scorer
-from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
+from evalrunner.endpoints.factory import EndpointHandle, EndpointPool, kind_of
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
 from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck, conversations_of, foreign_baselines
 from evalrunner.engine.destinations import destinations_of
@@ -32,6 +32,7 @@ from evalrunner.engine.plan import (
     provenance_of,
 )
 from evalrunner.errors import Problem, SuiteError, listed, nearest
+from evalrunner.example_models import EMBEDDING
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.limits import STANDARD, Limits
@@ -343,10 +344,11 @@ class Assembler:
         )
 
     def _add_model(
-        self, name: str, context: CallContext, spec: ModelSpec, opened: EndpointHandle, params: Mapping[str, Any]
-    ) -> None:
+        self, name: str, context: CallContext, spec: ModelSpec, opened: EndpointHandle, params: Mapping[str, Any],
+        *, chats: bool = True,
+    ) -> None:  # fmt: skip
         problem = partial(self.document.problem_at, spec.key_path)
-        self.models.append(PlannedModel(name, context, spec, opened, params, problem))
+        self.models.append(PlannedModel(name, context, spec, opened, params, problem, chats))
 
     def _prompt(self, spec: PromptSpec | None) -> Prompt | None:
         if spec is None:
@@ -373,11 +375,15 @@ class Assembler:
             spec.key_path,
             lambda: BoundScorer.bind(spec.name, scorer, on_no_answer=spec.on_no_answer, version=spec.version),
         )
-        if bound is None or not bound.wants_judge:
-            if spec.judge is not None and bound is not None:
-                self.document.problem((*spec.key_path, "judge"), f"{spec.name!r} does not use a judge; remove the key")
-            return None if bound is None else PlannedScorer(bound, spec)
-        session = self._judge_session(suite, spec, bound, calls)
+        if bound is None:
+            return None
+        for name, wanted in (("judge", bound.wants_judge), ("model", bound.wants_model)):
+            if not wanted and getattr(spec, name) is not None:
+                self.document.problem((*spec.key_path, name), f"{spec.name!r} does not use a {name}; remove the key")
+        if not bound.wants_judge and not bound.wants_model:
+            return PlannedScorer(bound, spec)
+        open_session = self._judge_session if bound.wants_judge else self._model_session
+        session = open_session(suite, spec, bound, calls)
         return None if session is None else PlannedScorer(bound, spec, session)
 
     def _judge_session(
@@ -402,6 +408,29 @@ class Assembler:
         return JudgeSession(
             bound, calls.wrap(endpoint, context), judge.name, opened.model, opened.host, suite.judge_check,
             judge.params, context.tally, context.breaker, stream=bool(judge.pace.stream),
+        )  # fmt: skip
+
+    def _model_session(
+        self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, calls: MiddlewareStack
+    ) -> JudgeSession | None:
+        """The session of the model that a scorer asks for embeddings or moderation."""
+        from evalrunner.engine.model_session import ModelSession
+
+        if spec.model is None:
+            message = f"{spec.name!r} asks a model; name it, such as model: {EMBEDDING}"
+            self.document.problem(spec.key_path, message)
+            return None
+        if kind_of(spec.model) == "local":
+            message = f"{spec.model.model!r} only chats; name a model that embeds or moderates, such as {EMBEDDING}"
+            self.document.problem(spec.model.key_path, message)
+            return None
+        if (opened := self._open(suite, spec.model)) is None:
+            return None
+        context = _call_context(f"model of {spec.name}", "judges", opened, spec.model.pace, suite.run)
+        self._add_model(spec.name, context, spec.model, opened, spec.model.params, chats=False)
+        return ModelSession(
+            bound, calls.wrap(opened.endpoint, context), spec.model.name, opened.model, opened.host, "off",
+            spec.model.params, context.tally, context.breaker,
         )  # fmt: skip
 
     def _gates(self, suite: Suite, measures: list[Measure], design: Design, *, broken: bool) -> tuple[Gate, ...]:

@@ -481,7 +481,8 @@ def unused_settings(suite: Suite, scorers: Sequence[PlannedScorer]) -> Iterator[
         yield "params are not used: no target is a model"
     if suite.judge is not None and all(one.judge is None or one.spec.judge is not None for one in scorers):
         yield "the judge of the suite is not used: no scorer asks it"
-    models = (*(target.model for target in suite.targets), suite.judge, *(one.spec.judge for one in scorers))
+    asked = [model for one in scorers for model in (one.spec.judge, one.spec.model)]
+    models = (*(target.model for target in suite.targets), suite.judge, *asked)
     names = {spec.model for spec in models if spec is not None}
     known = names | {name.partition("/")[2] for name in names if "/" in name}
     for name in suite.prices:

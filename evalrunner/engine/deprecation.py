@@ -21,7 +21,7 @@ def deprecation_notices(plan: Plan, *, today: date | None = None) -> Iterator[st
         retires = None if known is None else known.retires or (known.price and known.price.retires)
         retires = retires or retirement(model.spec.model)
         if retires is not None:
-            kind = "judge of" if model.is_judge else "target"
+            kind = "target" if not model.is_judge else "judge of" if model.chats else "model of"
             yield _notice(f"{kind} {one_line(model.name, 60)!r}", model.spec.model, retires, today)
     for name, baseline in plan.baselines.items():
         for target in baseline.head.provenance.targets.values():

@@ -91,6 +91,9 @@ def destinations_of(
         purpose = f"judge of {', '.join(names)}" if judge is not suite.judge else "judge"
         for item in _of_model(judge, judge.params, purpose, document):
             yield replace(item, optional=True)  # whether a user-defined scorer asks it is not known without its code
+    for scorer in suite.scorers:
+        if scorer.model is not None:
+            yield from _of_model(scorer.model, scorer.model.params, f"model of {scorer.name}", document)
     for name in known_names("destinations"):
         yield from load("destinations", name)(suite, trackers or {})
 
@@ -225,6 +228,9 @@ def _files(suite: Suite, document: Document) -> Iterator[tuple[Path, str]]:
     judges = {id(spec): spec for scorer in suite.scorers if (spec := scorer.judge or suite.judge) is not None}
     for judge in judges.values():
         yield from _of_transport(judge.pace.transport, f"judge {judge.name}")
+    for scorer in suite.scorers:
+        if scorer.model is not None:
+            yield from _of_transport(scorer.model.pace.transport, f"model of {scorer.name}")
     for section, purpose in _typed(suite):
         for text in _texts(section.options):
             if _is_file_name(text) and os.path.lexists(folder / expand_home(text)):

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from evalrunner.domain import Completion, Endpoint, Failure, Message, Request, Sample
 from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice, completion_token_limit, worst_case
-from evalrunner.engine.judge import JudgeSession, RecordingJudge
+from evalrunner.engine.judge import JudgeRole, JudgeSession, RecordingJudge
 from evalrunner.engine.plan import Plan, PlannedTarget
 from evalrunner.middleware.budget import Side
 from evalrunner.middleware.rate_limit import BYTES_PER_TOKEN
@@ -58,6 +58,7 @@ class Estimate:
     high_usd: float | None
     price: KnownPrice
     second_checks: int = 0
+    role: JudgeRole = "judge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,9 @@ async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsCached | Non
     cached = is_cached or (lambda endpoint, request: False)
     targets = [_TargetCount(target, prices.targets.get(target.name, UNKNOWN), cached) for target in plan.targets]
     judges = [
-        await _JudgeCount.of(scorer.bound, session, prices.judges.get(scorer.bound.name, UNKNOWN))
+        await (_ModelCount if scorer.bound.wants_model else _JudgeCount).of(
+            scorer.bound, session, prices.judges.get(scorer.bound.name, UNKNOWN)
+        )
         for scorer in plan.scorers
         if (session := scorer.judge) is not None
     ]
@@ -238,6 +241,31 @@ class _JudgeCount:
             "judges", self.bound.name, self.session.name, self.rows + checks, checks, cached,
             round(self.money.tokens), *self.money.ends(), self.price, more,
         )  # fmt: skip
+
+
+class _ModelCount(_JudgeCount):
+    """The calls of a model that embeds or moderates: one for each answer, and one for each accepted answer that its
+    scorer compares, in every epoch only once. Texts that are equal are sent once, which is not known before.
+    """
+
+    @classmethod
+    async def of(cls, bound: BoundScorer, session: JudgeSession, price: KnownPrice) -> _JudgeCount:
+        return cls(bound, session, price, [], Request(session.model, params=session.params, kind="embed"), 0)
+
+    def add(self, sample: Sample, answer: tuple[int, int | None], times: int) -> None:
+        """Add a sample with `times` answers of the least and the most bytes of `answer`."""
+        if self.bound.scorer.declaration.needs_expected and not sample.expected:
+            return
+        compared = set(sample.expected) if self.bound.scorer.declaration.needs_expected else ()
+        self.rows += times + len(compared)
+        self.money.add(answer[0] / BYTES_PER_TOKEN, self._most(answer[1]), times)
+        for text in compared:
+            self.money.add(_size(text) / BYTES_PER_TOKEN, self._most(_size(text)))
+
+    def estimate(self, is_cached: IsCached) -> Estimate:
+        name = self.bound.name
+        tokens, ends = round(self.money.tokens), self.money.ends()
+        return Estimate("judges", name, self.session.name, self.rows, 0, 0, tokens, *ends, self.price, role="model")
 
 
 async def sanity_check_requests(bound: BoundScorer, session: JudgeSession) -> list[list[Request]]:

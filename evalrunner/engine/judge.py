@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, JudgeCall, Message, Request, Unscored
 from evalrunner.engine.plan import NOT_CHECKED
@@ -18,6 +18,9 @@ from evalrunner.suite.schema import JudgeCheckMode
 
 if TYPE_CHECKING:
     from evalrunner.scorers.judge_calibration import JudgeCheck
+
+JudgeRole: TypeAlias = Literal["judge", "model"]
+"""What a scorer asks: a judge that chats, or a model that embeds or moderates."""
 
 MAX_SANITY_CHECKS = 3  # that failed calls ended, before the judge is aborted
 
@@ -82,6 +85,7 @@ class JudgeSession:
     check: JudgeCheck | None = None
     attempts: int = 0
     checking: RecordingJudge | None = None
+    role: JudgeRole = "judge"
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property

@@ -269,9 +269,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PlannedModel:
-    """A model that a plan asks: for the target of that name, or as the judge of the scorer of that name.
+    """A model that a plan asks: for the target of that name, or as the judge or model of the scorer of that name.
 
-    `problem` makes a problem of a message, at the position of the model in the suite.
+    `problem` makes a problem of a message, at the position of the model in the suite. One that does not chat embeds or
+    moderates: its replies have no tokens to pay for.
     """
 
     name: str
@@ -280,6 +281,7 @@ class PlannedModel:
     opened: EndpointHandle
     params: Mapping[str, Any]
     problem: Callable[[str], Problem]
+    chats: bool = True
 
     @property
     def is_judge(self) -> bool:
@@ -306,7 +308,9 @@ async def find_prices(
             model.context.worst_case = WorstCase(known.price)
         if suite.run.max_cost is None:
             continue
-        message = check_cap(model.spec.model, known.price, model.params, judge=model.is_judge)
+        message = check_cap(
+            model.spec.model, known.price, model.params, judge=model.is_judge, answers=model.chats
+        )  # fmt: skip
         if message is not None:
             problems.append(model.problem(message))
     if problems:
@@ -462,6 +466,7 @@ def _judge(session: JudgeSession) -> JudgeProvenance:
         model=session.model,
         host=session.host,
         mode=session.mode,
+        role=session.role,
         params=plain(dict(session.params)),
     )
 

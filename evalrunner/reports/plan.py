@@ -76,7 +76,7 @@ def _scorer(scorer: PlannedScorer, design: Design) -> str:
     if scorer.judge is None:
         return f"{names}{backend}"
     check = _sanity_check(scorer.bound.scorer.calibration_examples) if scorer.judge.mode != "off" else ""
-    return f"{names}{backend}; judge {one_line(scorer.judge.name, 80)} {_where(scorer.judge.host)}{check}"
+    return f"{names}{backend}; {scorer.judge.role} {one_line(scorer.judge.name, 80)} {_where(scorer.judge.host)}{check}"
 
 
 def _sanity_check(examples: Sequence[CalibrationExample]) -> str:
@@ -163,7 +163,11 @@ def render_prompts(plan: Plan, show: int) -> Iterator[str]:
 def render_estimates(estimates: Sequence[Estimate]) -> Iterator[str]:
     """A line for each target and judge, then the totals, then notes on the estimate."""
     for item in estimates:
-        who = f"target {one_line(item.name, 60)}" if item.side == "targets" else f"judge of {one_line(item.name, 60)}"
+        who = (
+            f"target {one_line(item.name, 60)}"
+            if item.side == "targets"
+            else f"{item.role} of {one_line(item.name, 60)}"
+        )
         yield f"  {who}: {', '.join(_parts(item))}"
     sides = [f"targets {_range(total_of(estimates, 'targets'))}"]
     if any(item.side == "judges" for item in estimates):

@@ -450,8 +450,8 @@ def judge_usage_lines(run: RunView) -> Iterator[str]:
         usage = judge.usage
         cost = None if usage.unpriced_calls else usage.cost_usd
         parts = [
-            f"judge of {judge.scorer}: {counted(usage.calls, 'call')}{_retries(judge.retries)}",
-            f"{usage.output_tokens:,} output tokens",
+            f"{judge.role} of {judge.scorer}: {counted(usage.calls, 'call')}{_retries(judge.retries)}",
+            *([f"{usage.output_tokens:,} output tokens"] if judge.role == "judge" else []),
             f"cost {number(cost, 'USD')}",
             *cache_parts(judge.cache),
         ]

@@ -13,7 +13,7 @@ from evalrunner.domain import EMPTY, EpochVariance, GateResult, Metric
 from evalrunner.formatting import number
 from evalrunner.reports.worst_rows import BaselineLookup, baseline_lookup_of_plan, baseline_lookup_of_stored
 from evalrunner.runs.folder import RunFolder
-from evalrunner.runs.record import MetricsRecord, RunRecord, SanityCheckRecord, UsageRecord
+from evalrunner.runs.record import JudgeRecord, MetricsRecord, RunRecord, SanityCheckRecord, UsageRecord
 from evalrunner.verdicts import INTERRUPTED, WORST_FIRST, Verdict
 
 if TYPE_CHECKING:
@@ -55,8 +55,16 @@ class JudgeView:
     mode: str
     usage: UsageRecord
     check: SanityCheckRecord | None = None
+    role: str = "judge"
     retries: int = 0
     cache: CacheTally | None = None
+
+    @classmethod
+    def of(cls, scorer: str, judge: JudgeRecord) -> JudgeView:
+        """The judge of a stored run."""
+        return cls(
+            scorer=scorer, name=judge.name, mode=judge.mode, usage=judge.usage, check=judge.sanity_check, role=judge.role
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,10 +260,7 @@ def view_of_record(
         columns=run.columns,
         streaming=run.streaming,
         targets={name: replace(view, model=run.targets[name].model) for name, view in targets.items()},
-        judges=tuple(
-            JudgeView(scorer=scorer, name=judge.name, mode=judge.mode, usage=judge.usage, check=judge.sanity_check)
-            for scorer, judge in run.judges.items()
-        ),
+        judges=tuple(JudgeView.of(scorer, judge) for scorer, judge in run.judges.items()),
         gates=gates,
         verdict=run.verdict,
         exit_code=run.exit_code,

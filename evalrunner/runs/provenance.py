@@ -123,12 +123,16 @@ class ScorerProvenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeProvenance:
-    """Which judge a scorer asked and how. `mode` says what its sanity check decides: on, warn or off."""
+    """Which judge a scorer asked and how. `mode` says what its sanity check decides: on, warn or off.
+
+    `role` is `judge`, or `model` for one that was asked for embeddings or moderation.
+    """
 
     name: str
     model: str
     host: str | None = None
     mode: str = "on"
+    role: str = "judge"
     params: Mapping[str, Any] = EMPTY
     served_models: tuple[str, ...] = ()
 

@@ -123,6 +123,7 @@ class BoundScorer:
     call: BoundFunction
     on_no_answer: NoAnswer = "unscored"
     wants_judge: bool = False
+    wants_model: bool = False
     parts: tuple[BoundPart, ...] = ()
 
     @classmethod
@@ -136,11 +137,16 @@ class BoundScorer:
             _check_calibration(scorer)
         function, args = unwrap_partial(scorer.function)
         wants_judge = "judge" in named_parameters(function) and "judge" not in args
-        offered = (*OFFERED, "judge") if wants_judge else OFFERED
+        wants_model = "model" in named_parameters(function, required=True) and "model" not in args
+        if wants_judge and wants_model:
+            raise SignatureError(f"{name_of(function)} asks a judge and a model; write two scorers, one for each")
+        offered = (*OFFERED, *(("judge",) if wants_judge else ("model",) if wants_model else ()))
         call = bind_by_name(function, offered, args=args, single="output")
         if wants_judge and not call.is_async:
             raise SignatureError(f"{name_of(function)} asks a judge, so it should be an `async def`")
-        return cls(name, scorer, call, on_no_answer, wants_judge, _bind_parts(name, scorer.declaration))
+        if wants_model and not call.is_async:
+            raise SignatureError(f"{name_of(function)} asks a model, so it should be an `async def`")
+        return cls(name, scorer, call, on_no_answer, wants_judge, wants_model, _bind_parts(name, scorer.declaration))
 
     @property
     def is_async(self) -> bool:
@@ -197,13 +203,18 @@ def unwrap_partial(function: Callable[..., Any]) -> tuple[Callable[..., Any], Ma
     return function, {}
 
 
-def named_parameters(function: Callable[..., Any]) -> frozenset[str]:
-    """The names of a function's parameters. `**kwargs` has none, so it does not request a judge."""
+def named_parameters(function: Callable[..., Any], *, required: bool = False) -> frozenset[str]:
+    """The names of a function's parameters, or of those without a default. `**kwargs` has none: it requests no judge."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # some builtins have no signature to read
         return frozenset()
-    return frozenset(item.name for item in parameters if item.kind not in (item.VAR_KEYWORD, item.VAR_POSITIONAL))
+    return frozenset(
+        item.name
+        for item in parameters
+        if item.kind not in (item.VAR_KEYWORD, item.VAR_POSITIONAL)
+        and not (required and item.default is not item.empty)
+    )
 
 
 def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | Failure) -> Cell | None:
@@ -275,7 +286,7 @@ def _calls_of(judge: Judge | None) -> tuple[JudgeCall, ...]:
 
 async def outcome_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Any:
     """The unchecked result of the function; a Failure if it raised."""
-    offered = {**offer(sample, completion), "judge": judge}
+    offered = {**offer(sample, completion), "judge": judge, "model": judge}
     try:
         result = bound.call(offered)
         return await result if inspect.isawaitable(result) else result

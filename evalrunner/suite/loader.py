@@ -147,11 +147,17 @@ def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: A
 
 
 def _without_keys(item: Any) -> Any:
-    """The data of a scorer without the secrets of its judge."""
-    if isinstance(item, Mapping) and isinstance(item.get("judge"), Mapping):
-        judge = {name: value for name, value in item["judge"].items() if name not in ("api_key", "headers")}
-        return {**item, "judge": judge}
-    return item
+    """The data of a scorer without the secrets of its judge and its model."""
+    if not isinstance(item, Mapping):
+        return item
+    asked = {name: item[name] for name in ("judge", "model") if isinstance(item.get(name), Mapping)}
+    return {
+        **item,
+        **{
+            name: {key: value for key, value in spec.items() if key not in ("api_key", "headers")}
+            for name, spec in asked.items()
+        },
+    }
 
 
 def apply_options(document: Document, options: RunOptions) -> None:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.example_models import HOSTED
 from evalrunner.plugin_table import BUILTIN, OPTION_OF_NAME
-from evalrunner.plugins import known_names, load
+from evalrunner.plugins import OWN_MODEL, known_names, load
 from evalrunner.redact import REDACTED, register_secret, register_secrets_of
 from evalrunner.secret_names import PLAIN_HEADERS, is_secret_name, looks_random
 from evalrunner.storage import is_file
@@ -168,7 +168,7 @@ def read_model(
     keys = keys_of(ModelSpec)
     reader.check_keys(item, path, (*(known or keys), *(("type",) if "type" in item else ())))
     if "type" in item:
-        reader.report((*path, "type"), "is for targets; a judge is a model: {model: …}")
+        reader.report((*path, "type"), "is for targets; here a model is named: {model: …}")
     if not item.get("model"):
         reader.report(path, "needs 'model'")
         return None
@@ -284,7 +284,8 @@ def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> Sc
         hint = f"; did you mean {{type: {next(iter(item))}, …}}?" if len(item) == 1 else ""
         reader.report(path, f"needs 'type', the name of a scorer{hint}")
         return None
-    fields = reader.fields(keys_of(ScorerSpec), item, path)
+    keys = {name: key for name, key in keys_of(ScorerSpec).items() if name != "model" or item["type"] not in OWN_MODEL}
+    fields = reader.fields(keys, item, path)
     kind = fields.get("type")
     name = fields.get("name") if "name" in item else default_name(kind, item)
     if kind is None or name is None:
@@ -292,7 +293,7 @@ def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> Sc
     if not name or any(sign in name for sign in "/[]<>= \t\r\n") or not name.isprintable():
         reader.report((*path, "name"), f"{name!r} should have no spaces and none of / [ ] < > =")
     fields.setdefault("on_no_answer", default_on_no_answer(reader))
-    options = {key: value for key, value in item.items() if key not in keys_of(ScorerSpec)}
+    options = {key: value for key, value in item.items() if key not in keys}
     if (option := OPTION_OF_NAME.get(kind)) is not None:
         options.setdefault(option, name)
     if kind in CONSTANT_OPTIONS:

@@ -208,6 +208,7 @@ class ScorerSpec:
     options: Mapping[str, Any] = EMPTY
     args: Mapping[str, Any] = key("Extra arguments of a custom function", default=EMPTY)
     judge: ModelSpec | None = key("Judge of this scorer in place of the suite's")
+    model: ModelSpec | None = key("Model that this scorer asks for embeddings or moderation")
     version: str | None = key("Version of the scorer; a new one makes old scores incomparable")
     on_no_answer: NoAnswer = key("How a missing answer counts", default="unscored")
     key_path: KeyPath = ()

@@ -258,8 +258,9 @@ class _Audit:
 
     def scorer(self, spec: ScorerSpec) -> None:
         path = spec.key_path
-        if spec.judge is not None:
-            self.model(spec.judge)
+        for model in (spec.judge, spec.model):
+            if model is not None:
+                self.model(model)
         if spec.type == "mlflow":
             self.python((*path, "type"), "a metric of MLflow")
         elif _is_python(spec.type):
