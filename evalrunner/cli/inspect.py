@@ -1,28 +1,20 @@
-"""The commands that run nothing: validate, plan, schema and list."""
+"""The commands that run nothing: validate, plan and schema."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evalrunner.cli import options
 from evalrunner.errors import SuiteError
-from evalrunner.example_models import HOSTED, LOCAL
 from evalrunner.suite.options import RunOptions
 
 if TYPE_CHECKING:
     from evalrunner.engine.plan import Plan
-    from evalrunner.plugin_table import Group
-
-NOT_BY_TYPE = {
-    "targets": [f"a model string such as {HOSTED} or {LOCAL}, or {{model, base_url, …}}"],
-    "datasets": ["a path (its extension selects the reader), rows: […] inline, or - for standard input"],
-    "scorers": [],
-}
 
 
 def _print_plans(suites: list[str], run_options: RunOptions, lines: Callable[[str, Plan], AsyncIterator[str]]) -> None:
@@ -154,64 +146,3 @@ def schema() -> None:
 
     json.dump(suite_schema(), sys.stdout, indent=2)
     sys.stdout.write("\n")
-
-
-def list_parts(
-    group: Annotated[
-        Literal["scorers", "targets", "datasets", "suites"],
-        typer.Argument(metavar="KIND", help="scorers, targets, datasets or suites."),
-    ],
-) -> None:
-    """List scorers, targets or datasets with their options, or suites.
-
-    The suites of the working folder are *.eval.yaml in it and below, and all suites in its folders evals and suites.
-    """
-    if group == "suites":
-        for line in _suite_lines():
-            typer.echo(line)
-        return
-    for line in _plugin_lines(group):
-        typer.echo(line)
-
-
-def show_suites() -> None:
-    """Show the suites of the working folder and how to run them, and end with 2: code 0 means that all gates passed."""
-    for line in (*_suite_lines(), "all commands: evalrun --help"):
-        typer.echo(line)
-    raise typer.Exit(2)
-
-
-def _suite_lines() -> Iterator[str]:
-    """A command for each suite of the working folder, or how to write the first one."""
-    import shlex
-
-    from evalrunner.suite.discovery import find_suites
-
-    found = find_suites(Path())
-    for path in found:
-        yield f"evalrun {shlex.quote(str(path))}"
-    if not found:
-        yield "no suite here: no *.eval.yaml, and none in evals or suites; write one: evalrun init"
-    elif len(found) > 1:
-        yield f"all {len(found)}: evalrun ."
-
-
-def _plugin_lines(group: Group) -> Iterator[str]:
-    """Each plug-in of a group with its summary and its options."""
-    import inspect
-
-    from evalrunner.plugins import factory_options, known_names, resolve
-    from evalrunner.suite.json_schema import first_line, option_docs
-    from evalrunner.suite.validate import describe_type
-
-    yield from NOT_BY_TYPE[group]
-    for name, home in sorted(known_names(group).items()):
-        factory = resolve(group, name, folder=Path())
-        yield f"{name}: {first_line(factory)}"
-        if not home.startswith("evalrunner."):
-            yield f"    from {home}"
-        docs = option_docs(factory)
-        for option in factory_options(factory).values():
-            default = "required" if option.default is inspect.Parameter.empty else f"default {option.default!r}"
-            about = f": {docs[option.name]}" if option.name in docs else ""
-            yield f"    {option.name} ({describe_type(option.annotation)}, {default}){about}"

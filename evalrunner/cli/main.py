@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from evalrunner import __version__
-from evalrunner.cli import doctor, init, inspect, options, run, runs, stored
+from evalrunner.cli import doctor, init, inspect, listing, options, run, runs, stored
 from evalrunner.cli.guard import exit_now, interrupt_on_signals, refuse_exit
 from evalrunner.cli.streams import flush_streams, protect_streams, report
 from evalrunner.errors import EvalrunError, RunError, SuiteError, exhausted
@@ -39,7 +39,7 @@ class DefaultToRun(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         if not args and not ctx.resilient_parsing:
-            inspect.show_suites()
+            listing.show_suites()
         if args and self._means_run(args):
             args = ["run", *args]
         args = [with_address(args, place) for place in range(len(args))]
@@ -186,7 +186,7 @@ app.command("run", short_help="Run suites. The exit code reflects the verdict.")
 app.command("plan")(inspect.plan)
 app.command("validate")(inspect.validate)
 app.command("schema")(inspect.schema)
-app.command("list")(inspect.list_parts)
+app.command("list")(listing.list_parts)
 app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("show")(stored.show)
