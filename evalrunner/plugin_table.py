@@ -40,6 +40,7 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "ends_with": "evalrunner.scorers.text:ends_with",
         "embedding_similarity": "evalrunner.scorers.embedding:embedding_similarity",
         "exact_match": "evalrunner.scorers.text:exact_match",
+        "expr": "evalrunner.scorers.expression:expr",
         "factuality": "evalrunner.scorers.autoevals:factuality",
         "flesch_kincaid_grade_level": "evalrunner.scorers.readability:flesch_kincaid_grade_level",
         "mlflow": "evalrunner.mlflow.scorers:mlflow",

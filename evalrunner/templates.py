@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
 from evalrunner.limits import STANDARD, Limits
 from evalrunner.spelling import exact_json
@@ -72,7 +73,7 @@ def compile_template(
     if len(template) > MAX_CODE or sum(map(template.count, TEMPLATE_MARKS)) > MAX_TAGS:
         raise PromptError(f"{where} is a template of more than {MAX_CODE:,} characters or {MAX_TAGS:,} tags")
     literals = sorted(LITERALS.intersection(SINGLE_NAME.findall(template)))
-    _effort.begin(limits)  # constant parts are evaluated while compiling
+    effort.begin(limits)  # constant parts are evaluated while compiling
     return _JinjaRenderer(literals, _compile_jinja(where, template, write), limits)
 
 
@@ -137,13 +138,13 @@ def _compile_jinja(where: str, text: str, write: Callable[[Any], Any]) -> jinja2
     import jinja2
     from jinja2 import nodes
 
-    environment = _environment(write)
+    environment = environment_for(write)
     try:
         tree = environment.parse(text)
         for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
             message = "a prompt cannot include, import or extend templates; use {file: PATH} in the suite instead"
             raise PromptError(f"line {node.lineno} of {where}: {message}")
-        return environment.from_string(_guarded(tree, environment))
+        return environment.from_string(guard_tree(tree, environment))
     except jinja2.TemplateSyntaxError as wrong:
         raise PromptError(f"line {wrong.lineno} of {where}: {_syntax_problem(wrong.message or '', text)}") from None
     except PromptError:
@@ -158,14 +159,14 @@ def _syntax_problem(message: str, text: str) -> str:
     if "Missing end of comment tag" in message:
         return "{# begins a comment that does not end; write {{ '{#' }} for the characters themselves"
     if match := UNKNOWN_FUNCTION.match(message):
-        known = _environment(value_text).filters if match["kind"] == "filter" else _environment(value_text).tests
+        known = environment_for(value_text).filters if match["kind"] == "filter" else environment_for(value_text).tests
         return message.rstrip(".") + nearest(match["name"], map(str, known))
     sign = next((mark for mark in TEMPLATE_MARKS if mark in text), "{{")
     literal = f"write {{{{ '{sign}' }}}} or {{% raw %}}…{{% endraw %}} for the characters themselves"
     return f"{message.rstrip('.')}; {literal}"
 
 
-def _guarded(tree: nodes.Template, environment: jinja2.Environment) -> nodes.Template:
+def guard_tree(tree: nodes.Template, environment: jinja2.Environment) -> nodes.Template:
     """The template with a limit on the steps of its loops and on texts it joins, and `self` as the column of that name."""
     from jinja2 import nodes
     from jinja2.visitor import NodeTransformer
@@ -237,7 +238,7 @@ class _JinjaRenderer:
             raise PromptError(self.exceeded[-1])
         if "self" in context:
             context = {**context, SELF: context["self"]}
-        _effort.begin(self.limits)
+        effort.begin(self.limits)
         try:
             return _joined(self.template.generate(context))
         except Exception as crash:  # a template may raise anything
@@ -258,21 +259,21 @@ class _Effort(threading.local):
         self.limits, self.steps, self.ends_at = limits, 0, time.monotonic() + limits.template_s
 
 
-_effort = _Effort()
+effort = _Effort()
 
 
 def _step() -> str:
     """Count one pass of a loop or call of a macro. Raises OverflowError beyond the limit."""
-    _effort.steps += 1
-    if _effort.steps > _effort.limits.template_steps:
-        raise OverflowError(f"its loops take more than {_effort.limits.template_steps:,} steps")
+    effort.steps += 1
+    if effort.steps > effort.limits.template_steps:
+        raise OverflowError(f"its loops take more than {effort.limits.template_steps:,} steps")
     _check_time()
     return ""
 
 
 def _check_time() -> None:
-    if time.monotonic() > _effort.ends_at:
-        raise OverflowError(f"it takes more than {_effort.limits.template_s:g} s")
+    if time.monotonic() > effort.ends_at:
+        raise OverflowError(f"it takes more than {effort.limits.template_s:g} s")
 
 
 def _joined(texts: Iterable[Any]) -> str:
@@ -287,8 +288,8 @@ def _joined(texts: Iterable[Any]) -> str:
 
 
 def _check_size(size: float) -> None:
-    if size > _effort.limits.text:
-        raise OverflowError(f"it makes a text of more than {_effort.limits.text:,} characters")
+    if size > effort.limits.text:
+        raise OverflowError(f"it makes a text of more than {effort.limits.text:,} characters")
 
 
 def _weight(value: Any) -> int:
@@ -299,8 +300,8 @@ def _weight(value: Any) -> int:
     while waiting:
         collection = waiting.pop()
         items += len(collection)
-        if items > _effort.limits.items:
-            raise OverflowError(f"it makes a list or mapping of more than {_effort.limits.items:,} items")
+        if items > effort.limits.items:
+            raise OverflowError(f"it makes a list or mapping of more than {effort.limits.items:,} items")
         parts = (*collection, *collection.values()) if isinstance(collection, dict) else collection
         waiting.extend(part for part in parts if isinstance(part, COLLECTIONS))
         characters += sum(len(part) for part in parts if isinstance(part, str | bytes))
@@ -310,7 +311,7 @@ def _weight(value: Any) -> int:
 
 def _checked(value: Any) -> Any:
     """The value, if it is not huge. Raises OverflowError."""
-    if isinstance(value, int) and value.bit_length() > _effort.limits.bits:
+    if isinstance(value, int) and value.bit_length() > effort.limits.bits:
         raise OverflowError("a number of too many digits")
     if isinstance(value, str | bytes | int | float):
         _check_size(len(value) if isinstance(value, str | bytes) else 0)
@@ -338,7 +339,7 @@ def _check_arguments(function: str, subject: Any, given: Sequence[Any]) -> None:
     if function == "format":  # its arguments are shown, and its widths cannot be computed
         return
     for item in given:
-        if isinstance(item, int) and abs(item) > (MAX_DIGITS if function == "round" else _effort.limits.text):
+        if isinstance(item, int) and abs(item) > (MAX_DIGITS if function == "round" else effort.limits.text):
             raise OverflowError(
                 f"{function} with the number {item:,}" if abs(item) < 10**12 else f"a number in {function}"
             )
@@ -400,7 +401,7 @@ def _summed_size(subject: Any, given: Sequence[Any]) -> int:
 
 def _batched_size(subject: Any, given: Sequence[Any]) -> int:
     number = max((item for item in given if isinstance(item, int)), default=0)
-    return number if number <= _effort.limits.items else _effort.limits.text + 1
+    return number if number <= effort.limits.items else effort.limits.text + 1
 
 
 def _slow_size(subject: Any, given: Sequence[Any]) -> int:
@@ -428,12 +429,12 @@ def _limited_operation(operator: str, left: Any, right: Any) -> None:
     elif operator == "*":
         for several, times in ((left, right), (right, left)):
             if isinstance(several, str | bytes | list | tuple) and isinstance(times, int) and times > 0:
-                if not isinstance(several, str | bytes) and _weight(several) * times > _effort.limits.items:
-                    raise OverflowError(f"it makes a list of more than {_effort.limits.items:,} items or characters")
+                if not isinstance(several, str | bytes) and _weight(several) * times > effort.limits.items:
+                    raise OverflowError(f"it makes a list of more than {effort.limits.items:,} items or characters")
                 _check_size(len(several) * times)
     if isinstance(left, int) and isinstance(right, int) and operator in ("*", "**"):
         bits = left.bit_length() * abs(right) if operator == "**" else left.bit_length() + right.bit_length()
-        if bits > _effort.limits.bits:
+        if bits > effort.limits.bits:
             raise OverflowError("a number of too many digits")
 
 
@@ -456,10 +457,18 @@ def _unknown_name(name: str, context: Context) -> str:
 
 
 @functools.cache
-def _environment(write: Callable[[Any], Any]) -> jinja2.Environment:
-    """The environment for a way to write values: sandboxed, without a loader, strict about names, deterministic."""
+def environment_for(write: Callable[[Any], Any]) -> jinja2.Environment:
+    """The environment for a way to write values."""
+    return new_environment(write)
+
+
+def new_environment(
+    write: Callable[[Any], Any] | None, filters: Mapping[str, Callable[..., Any]] = EMPTY
+) -> jinja2.Environment:
+    """An environment with further filters: sandboxed, without a loader, strict about names, deterministic."""
     environment = _environment_class()(undefined=_undefined_class(), autoescape=False, finalize=write)
     del environment.filters["random"]  # a prompt must be the same each time: it is rendered twice, hashed and cached
+    environment.filters.update(filters)
     environment.filters["tojson"] = _tojson  # Jinja2's own escapes < and & for HTML
     functions: Any
     for functions in (environment.filters, environment.tests):
@@ -557,6 +566,10 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
+    import jinja2
+
+    if isinstance(value, jinja2.Undefined):
+        bool(value)  # raises the error that names it
     return exact_json(value, ensure_ascii=False, indent=indent)
 
 

@@ -15,12 +15,14 @@ import sys
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from evalrunner.formatting import one_line
 from evalrunner.limits import STANDARD
 
 MAX_SEARCHED_LENGTH: Final = 50_000  # characters
+MAX_MATCHES: Final = 1_000  # of all matches of a pattern in one text
 MAX_LOOKBEHIND: Final = 100  # characters
 MAX_STEPS_HERE: Final = 5_000_000  # of the slowest search in this process: about 50 ms
 MAX_PROCESSES: Final = max(1, min(4, os.cpu_count() or 1))
@@ -30,6 +32,7 @@ SYSTEM_MARGIN: Final = 1.0  # seconds of CPU time for reading a request and comp
 CODE: Final = """
 import faulthandler, json, os, re, select, signal, sys, warnings
 from collections import deque
+from itertools import islice
 try:
     import fcntl  # with SIGIO, which ends a process by default
     fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
@@ -59,14 +62,17 @@ for line in sys.stdin:
     compiled = re.compile(pattern, flags)
     limit(seconds)
     end_with_parent(True)
-    if last:
+    if last == "all":
+        match = [found[group] for found in islice(compiled.finditer(text), start)]
+    elif last:
         newest = deque(compiled.finditer(text, start), maxlen=1)
-        match = newest[0] if newest else None
+        match = [newest[0][group]] if newest else None
     else:
         match = compiled.search(text)
+        match = None if match is None else [match[group]]
     limit(0)
     end_with_parent(False)
-    print(json.dumps(None if match is None else [match[group]]), flush=True)
+    print(json.dumps(match), flush=True)
 """
 
 
@@ -102,9 +108,23 @@ class Pattern:
             matches = self.compiled.finditer(text, start)
             match = next(iter(deque(matches, maxlen=1)), None) if last else next(matches, None)
             return None if match is None else (match[group],)
-        request = [self.compiled.pattern, self.compiled.flags, text, start, group, last, self.limit_s]
+        found = self._ask(text, start, group, last)
+        return None if found is None else (found[0],)
+
+    def find_all(self, text: str, group: int | str = 0) -> list[str]:
+        """The text of the group in the first `MAX_MATCHES` matches that have it. Raises SearchFailed as `find` does."""
+        text = text[:MAX_SEARCHED_LENGTH]
+        if most_steps(self.compiled, len(text)) <= MAX_STEPS_HERE:
+            texts = [match[group] for match in islice(self.compiled.finditer(text), MAX_MATCHES)]
+        else:
+            texts = self._ask(text, MAX_MATCHES, group, "all") or []
+        return [item for item in texts if item is not None]
+
+    def _ask(self, text: str, start: int, group: int | str, which: bool | str) -> list[str | None] | None:
+        """The reply of a process that searches. Raises SearchFailed."""
+        request = [self.compiled.pattern, self.compiled.flags, text, start, group, which, self.limit_s]
         try:
-            found = _processes.ask(json.dumps(request).encode())
+            reply: list[str | None] | None = _processes.ask(json.dumps(request).encode())
         except TimeoutError:
             raise SearchFailed(
                 f"{self.named} takes more than {self.limit_s:g} s of CPU time on a text of "
@@ -114,7 +134,7 @@ class Pattern:
         except OSError as refused:
             reason = refused.strerror or refused
             raise SearchFailed(f"no process can search for {self.named}: {reason}") from None
-        return None if found is None else (found[0],)
+        return reply
 
 
 def most_steps(compiled: re.Pattern[str], length: int) -> float:
