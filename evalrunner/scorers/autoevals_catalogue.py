@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from evalrunner.errors import nearest
-from evalrunner.scorers.autoevals_client import describe_error, forget
+from evalrunner.scorers.autoevals_client import UnusedRateLimitError, describe_error, forget, function_of, tool_reply
+from evalrunner.scorers.judge_arguments import placeholder
 
 Reading: TypeAlias = Literal["text", "number", "list"]
 """How a scorer reads output and expected answer."""
@@ -129,7 +130,7 @@ def _entry(name: str, written: str) -> Entry:
         given = {**options, "client": client} if takes_client else options
         return kind(**given, **({"model": "judge"} if "model" in _parameters(kind.__init__) else {}))
 
-    return _tried(name, make, at_call)
+    return _observed_entry(name, make, at_call)
 
 
 def _check_params(name: str, params: Mapping[str, Any], accepted: Sequence[str]) -> None:
@@ -292,46 +293,27 @@ def _trial_class() -> Any:
         """Answers calls with placeholders, and records which kinds were made."""
 
         def __init__(self) -> None:
-            self.made: set[str] = set()
+            self.calls: set[str] = set()
             self.is_async = self._is_wrapped = False
-            self.RateLimitError = _NeverRaised
+            self.RateLimitError = UnusedRateLimitError
 
         def complete(self, *, tools: Any = (), **params: Any) -> dict[str, Any]:
-            self.made.add("judge")
-            function = tools[0]["function"]
-            arguments = json.dumps(placeholder(function["parameters"], function["parameters"]))
-            call = {"function": {"name": function["name"], "arguments": arguments}}
-            return {"choices": [{"message": {"tool_calls": [call]}}]}
+            self.calls.add("judge")
+            name, schema = function_of(tools)
+            return tool_reply(name, placeholder(schema, schema))
 
         def embed(self, **params: Any) -> dict[str, Any]:
-            self.made.add("model")
+            self.calls.add("model")
             return {"data": [{"embedding": [1.0]}]}
 
         def moderation(self, **params: Any) -> dict[str, Any]:
-            self.made.add("model")
+            self.calls.add("model")
             return {"results": [{"flagged": False, "categories": {}, "category_scores": {}}]}
 
     return Trial
 
 
-class _NeverRaised(Exception):
-    """Replaces openai's RateLimitError."""
-
-
-def placeholder(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
-    """A value that fits a schema, with one item in each list."""
-    reference = schema.get("$ref")
-    if isinstance(reference, str):
-        return placeholder(functools.reduce(lambda part, step: part[step], reference[2:].split("/"), root), root)
-    kind = schema.get("type")
-    if kind == "object":
-        return {name: placeholder(item, root) for name, item in schema.get("properties", {}).items()}
-    if kind == "array":
-        return [placeholder(schema.get("items", {}), root)]
-    return 1 if kind == "integer" else schema.get("enum", ["1"])[0]
-
-
-def _tried(name: str, make: Callable[[Any], Any], at_call: Mapping[str, Any]) -> Entry:
+def _observed_entry(name: str, make: Callable[[Any], Any], at_call: Mapping[str, Any]) -> Entry:
     """The entry of a scorer by a trial of it. Raises ValueError if it fails with every kind of placeholder."""
     problem = ""
     for reads, (one, other) in PLACEHOLDERS.items():
@@ -340,7 +322,7 @@ def _tried(name: str, make: Callable[[Any], Any], at_call: Mapping[str, Any]) ->
         text = {"input": "1", "context": "1"}
         values = {"output": one, "expected": one, **text}
         try:
-            score, made = _try(make, values, at_call)
+            score, calls = _try(make, values, at_call)
         except ImportError as missing:
             package = missing.name or "scipy"
             raise ValueError(
@@ -350,9 +332,9 @@ def _tried(name: str, make: Callable[[Any], Any], at_call: Mapping[str, Any]) ->
             problem = problem or describe_error(failed)
             continue
         needs = [key for key in ROW_VALUES if _fails(make, {**values, key: None}, at_call)]
-        if "expected" not in needs and not made and _try(make, {**values, "expected": other}, at_call)[0] != score:
+        if "expected" not in needs and not calls and _try(make, {**values, "expected": other}, at_call)[0] != score:
             needs.insert(0, "expected")
-        return Entry(name, make, tuple(needs), "judge" in made, "model" in made, reads, None, at_call or None)
+        return Entry(name, make, tuple(needs), "judge" in calls, "model" in calls, reads, None, at_call or None)
     raise ValueError(f"{name!r} does not work with these params: {problem}")
 
 
@@ -363,7 +345,7 @@ def _try(make: Callable[[Any], Any], values: Mapping[str, Any], at_call: Mapping
         from autoevals import EmbeddingSimilarity
 
         try:
-            return make(client).eval(**{**values, **at_call}).score, client.made
+            return make(client).eval(**{**values, **at_call}).score, client.calls
         finally:
             forget(EmbeddingSimilarity, client)
 

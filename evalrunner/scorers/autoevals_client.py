@@ -7,22 +7,19 @@ tracer if one is installed, and sends models named `gpt-5…` to another API tha
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import json
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from evalrunner.domain import Failure, Judge, Outcome, Score, Unscored
+from evalrunner.domain import Completion, Failure, Judge, Outcome, Score, Unscored
 from evalrunner.redact import redact_message
-from evalrunner.scorers.judge_arguments import read_arguments
+from evalrunner.scorers.judge_arguments import placeholder, read_arguments
 from evalrunner.scorers.judge_replies import NoVerdict, Verdict, VerdictFormat, options_in, read_verdict
 
 MAX_REASON_LENGTH = 200  # characters of the reason why a verdict is unreadable
 MAX_EXPLANATION_LENGTH = 4_000  # characters of an explanation made of what the judge listed
 CHOICE_TOOL = "select_choice"
-NOT_AWAITED = r"coroutine '(aextract|aload|AnswerCorrectness|EmbeddingSimilarity|ListContains)\w*.* was never awaited"
 
 
 class Model(Protocol):
@@ -33,22 +30,6 @@ class Model(Protocol):
     async def moderate(self, texts: Sequence[str]) -> Sequence[Mapping[str, Any]] | Failure: ...
 
 
-class EndpointFailed(Exception):
-    """The endpoint of the judge or the model failed: carries the failure through autoevals, which retries nothing of this type."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(str(failure))
-        self.failure = failure
-
-
-class NoVerdictFound(Exception):
-    """The judge's reply has no verdict: carries the reason through autoevals."""
-
-    def __init__(self, verdict: NoVerdict) -> None:
-        super().__init__(verdict.reason)
-        self.verdict = verdict
-
-
 async def evaluate(scorer: Any, client: Any, values: Mapping[str, Any]) -> Outcome:
     """The score of a scorer that calls `client`; Unscored if a reply of the judge is unreadable.
 
@@ -56,21 +37,15 @@ async def evaluate(scorer: Any, client: Any, values: Mapping[str, Any]) -> Outco
     """
     try:
         result = await scorer.eval_async(**values)
-    except EndpointFailed as failed:
-        return failed.failure
-    except NoVerdictFound as found:
-        return found.verdict
-    except ZeroDivisionError:
-        if not client.replied:
-            raise
-        return Unscored("judge", "the judge listed no statements, so there is nothing to score")
     except Exception as unreadable:  # autoevals raises many types
+        if (ending := client.ending) is not None:
+            return ending  # type: ignore[no-any-return]
         if not client.replied:
             raise  # no reply was read yet, so the reply is not the cause
         return Unscored("judge", f"unreadable verdict: {describe_error(unreadable)}")
     finally:
-        await client.close()
-    return score_from(result)
+        client.forget()
+    return client.ending or score_from(result)
 
 
 def score_from(result: Any) -> Outcome:
@@ -117,74 +92,97 @@ def describe_error(crash: Exception) -> str:
     return text if len(text) <= MAX_REASON_LENGTH else text[:MAX_REASON_LENGTH] + "…"
 
 
+class UnusedRateLimitError(Exception):
+    """Replaces openai's RateLimitError, on which autoevals would retry for hours. Nothing raises it."""
+
+
+class JudgeClient:
+    """`ending` is the first failure or unreadable reply, which is the outcome whatever the scorer returns.
+
+    Nothing is asked after it: the other calls get placeholders. An exception would leave calls of autoevals that
+    others have overtaken, and coroutines that nobody awaits.
+    """
+
+    def __init__(self, judge: Judge | None, graded: Sequence[str] = (), model: Model | None = None) -> None:
+        self.judge = judge
+        self.graded = graded
+        self.embedder = model
+        self.replied = False
+        self.ending: Failure | NoVerdict | None = None
+        self.is_async = True
+        self._is_wrapped = False
+        self.RateLimitError = UnusedRateLimitError
+
+    async def complete(
+        self, *, messages: list[Any], tools: list[Any] | None = None, model: str | None = None, **params: Any
+    ) -> dict[str, Any]:
+        wanted = tools or []
+        arguments: Any = None
+        if self.ending is None:
+            assert self.judge is not None  # the trial of the scorer has shown whether it asks one
+            answer = await self.judge.ask(messages, params=params, tools=wanted)
+            if isinstance(answer, Failure):
+                self.end(answer)
+            else:
+                self.replied = True
+                arguments = self._read(answer, wanted, messages)
+        name, schema = function_of(wanted)
+        return tool_reply(name, placeholder(schema, schema) if arguments is None else arguments)
+
+    def _read(self, answer: Completion, tools: list[Any], messages: list[Any]) -> Mapping[str, Any] | None:
+        name, schema = function_of(tools)
+        found: Mapping[str, Any] | Verdict | NoVerdict
+        if name == CHOICE_TOOL:
+            found = read_verdict(answer, format_of(tools, messages), self.graded)
+        else:
+            found = read_arguments(answer, schema)
+        if isinstance(found, NoVerdict):
+            self.end(found)
+            return None
+        return arguments_for(found) if isinstance(found, Verdict) else found
+
+    async def embed(self, *, input: str, model: str | None = None, **params: Any) -> dict[str, Any]:
+        vectors = await self._ask_model("embed", input)
+        return {"data": [{"embedding": [1.0] if vectors is None else vectors[0]}]}
+
+    async def moderation(self, *, input: str, model: str | None = None, **params: Any) -> dict[str, Any]:
+        verdicts = await self._ask_model("moderate", input)
+        return {"results": [{"flagged": False, "category_scores": {}}] if verdicts is None else list(verdicts)}
+
+    async def _ask_model(self, what: Literal["embed", "moderate"], text: str) -> Sequence[Any] | None:
+        if self.ending is not None:
+            return None
+        assert self.embedder is not None
+        result = await (self.embedder.embed if what == "embed" else self.embedder.moderate)([text])
+        if isinstance(result, Failure):
+            self.end(result)
+            return None
+        return result
+
+    def end(self, outcome: Failure | NoVerdict) -> None:
+        """Set the outcome of the cell, unless another call has."""
+        if self.ending is None:
+            self.ending = outcome
+
+    def forget(self) -> None:
+        """Drop the embeddings of the cell.
+
+        autoevals would keep them for ever, under the address of this object, which the next one may have.
+        """
+        from autoevals import EmbeddingSimilarity
+
+        forget(EmbeddingSimilarity, self)
+
+
 @functools.cache
 def judge_client_class() -> Any:
-    """The class of clients that ask a judge and a model, created after autoevals is imported."""
-    from autoevals import EmbeddingSimilarity
+    """The class of clients that autoevals accepts, created after it is imported."""
     from autoevals.oai import LLMClient
 
-    warnings.filterwarnings("ignore", NOT_AWAITED, RuntimeWarning)  # autoevals drops them where an earlier call failed
+    class Client(JudgeClient, LLMClient):  # type: ignore[misc]
+        pass
 
-    class UnusedRateLimitError(Exception):
-        """Replaces openai's RateLimitError, on which autoevals would retry for hours. Nothing raises it."""
-
-    class JudgeClient(LLMClient):  # type: ignore[misc]
-        def __init__(self, judge: Judge | None, graded: Sequence[str] = (), model: Model | None = None) -> None:
-            self.judge = judge
-            self.graded = graded
-            self.asked_model = model
-            self.replied = False
-            self.in_flight: set[asyncio.Task[Any]] = set()
-            self.is_async = True
-            self._is_wrapped = False
-            self.RateLimitError = UnusedRateLimitError
-
-        async def complete(
-            self, *, messages: list[Any], tools: list[Any] | None = None, model: str | None = None, **params: Any
-        ) -> dict[str, Any]:
-            assert self.judge is not None  # the trial of the scorer has shown that it asks a judge
-            answer = await self._call(self.judge.ask(messages, params=params, tools=tools or ()))
-            self.replied = True
-            if (function := _other_tool(tools or ())) is not None:
-                arguments = read_arguments(answer, function.get("parameters", {}))
-                if isinstance(arguments, NoVerdict):
-                    raise NoVerdictFound(arguments)
-                return _reply(function["name"], arguments)
-            verdict = read_verdict(answer, format_of(tools or (), messages), self.graded)
-            if isinstance(verdict, NoVerdict):
-                raise NoVerdictFound(verdict)
-            return {"choices": [{"index": 0, "message": message_of(verdict), "finish_reason": "tool_calls"}]}
-
-        async def embed(self, *, input: str, model: str | None = None, **params: Any) -> dict[str, Any]:
-            assert self.asked_model is not None
-            vectors = await self._call(self.asked_model.embed([input]))
-            return {"data": [{"embedding": vectors[0]}]}
-
-        async def moderation(self, *, input: str, model: str | None = None, **params: Any) -> dict[str, Any]:
-            assert self.asked_model is not None
-            return {"results": list(await self._call(self.asked_model.moderate([input])))}
-
-        async def _call(self, request: Any) -> Any:
-            task = asyncio.ensure_future(request)
-            self.in_flight.add(task)
-            try:
-                answer = await task
-            finally:
-                self.in_flight.discard(task)
-            if isinstance(answer, Failure):
-                raise EndpointFailed(answer)
-            return answer
-
-        async def close(self) -> None:
-            """Wait for calls that others in a group have outrun by failing, and drop the cell's embeddings.
-
-            autoevals would keep them for ever, under the address of this object, which the next one may have.
-            """
-            if self.in_flight:
-                await asyncio.gather(*self.in_flight, return_exceptions=True)
-            forget(EmbeddingSimilarity, self)
-
-    return JudgeClient
+    return Client
 
 
 def forget(embedding: Any, client: object) -> None:
@@ -195,13 +193,13 @@ def forget(embedding: Any, client: object) -> None:
             del cache[key]
 
 
-def _other_tool(tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The function that a scorer wants called, if it is not a choice of a classifier."""
-    function = tools[0].get("function") if len(tools) == 1 else None
-    return function if isinstance(function, Mapping) and function.get("name") != CHOICE_TOOL else None
+def function_of(tools: Sequence[Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]]:
+    """The name of the one tool that a scorer wants called, and the schema of its arguments."""
+    function: Mapping[str, Any] = tools[0]["function"] if tools else {"name": CHOICE_TOOL, "parameters": {}}
+    return function["name"], function["parameters"]
 
 
-def _reply(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def tool_reply(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The call of a tool as autoevals reads it."""
     call = {"type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
@@ -221,8 +219,6 @@ def _verdict_format(labels: tuple[str, ...], options: tuple[str, ...]) -> Verdic
     return VerdictFormat("choice", "reasons", labels, options)
 
 
-def message_of(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as the call of the tool that autoevals reads."""
-    arguments = {"choice": verdict.label, **({} if verdict.reasons is None else {"reasons": verdict.reasons})}
-    call = {"type": "function", "function": {"name": "select_choice", "arguments": json.dumps(arguments)}}
-    return {"role": "assistant", "content": None, "tool_calls": [call]}
+def arguments_for(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the arguments of the tool that autoevals reads."""
+    return {"choice": verdict.label, **({} if verdict.reasons is None else {"reasons": verdict.reasons})}

@@ -112,10 +112,10 @@ def scorer_name(options: Mapping[str, Any]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The values that a scorer needs of a row: those `given` in the suite, and the dataset `columns` for the others."""
+    """The values that a scorer needs of a row: the `constants` of the suite, and the dataset `columns` for the others."""
 
     entry: Entry
-    given: Mapping[str, Any]
+    constants: Mapping[str, Any]
     columns: Mapping[str, str]
 
     @classmethod
@@ -134,7 +134,7 @@ class Values:
         """The dataset column for a value; None for the input, the accepted answers and what the suite gives."""
         if name in self.columns:
             return self.columns[name]
-        if name in self.given or name in ("input", "expected"):
+        if name in self.constants or name in ("input", "expected"):
             return None
         if name == "instructions" and (sample is None or name not in sample.metadata):
             return None
@@ -163,8 +163,8 @@ class Values:
         return values
 
     def _value(self, name: str, sample: Sample) -> Any:
-        if name in self.given:
-            return self.given[name]
+        if name in self.constants:
+            return self.constants[name]
         if (column := self.column_of(name, sample)) is not None:
             return sample.metadata[column]
         if name == "expected":
@@ -259,7 +259,7 @@ class Local(_RowScorer, SampleFilter):
             return values
         if "expected" not in values:
             return self._compare(output, None)
-        wanted = self._wanted(sample)
+        wanted = self._accepted(sample)
         if not wanted:
             return Skipped(NO_NUMBER)
         found = output if self.entry.reads == "text" else self._read(output)
@@ -271,9 +271,9 @@ class Local(_RowScorer, SampleFilter):
 
     def skip_reason(self, sample: Sample) -> str | None:
         """That no accepted answer has a number where the scorer compares numbers; None if one has."""
-        return NO_NUMBER if self.entry.reads == "number" and not self._wanted(sample) else None
+        return NO_NUMBER if self.entry.reads == "number" and not self._accepted(sample) else None
 
-    def _wanted(self, sample: Sample) -> list[Any]:
+    def _accepted(self, sample: Sample) -> list[Any]:
         """The accepted answers as the scorer reads them; several ones are the items of one list."""
         answers = self.answers(sample)
         if self.entry.reads == "list":

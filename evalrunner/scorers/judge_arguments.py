@@ -55,7 +55,16 @@ def read_arguments(answer: Completion, schema: Mapping[str, Any]) -> Mapping[str
     if not fitting:
         reason = f"unreadable verdict: {wrong + ' in ' if wrong else ''}{quote_reply(reply)}"
         return NoVerdict("judge", reason, "unreadable", reply)
+    if any(value == [] and _has_flag(schema["properties"][name], schema) for name, value in fitting[0].items()):
+        return NoVerdict("judge", "the judge listed no statements, so there is nothing to score", "empty", reply)
     return fitting[0]
+
+
+def _has_flag(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    """Whether the items of a list have a flag, whose share is the score."""
+    items = schema.get("items", {})
+    items = _resolved(items["$ref"], root) if "$ref" in items else items
+    return not FLAGS.isdisjoint(items.get("properties", ()))
 
 
 def _values(answer: Completion) -> Iterator[Any]:
@@ -153,3 +162,16 @@ def _resolved(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(part, Mapping):
         raise Unfit(f"{reference} is not in the schema")
     return part
+
+
+def placeholder(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """A value that fits a schema, with one item in each list."""
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        return placeholder(_resolved(reference, root), root)
+    kind = schema.get("type")
+    if kind == "object":
+        return {name: placeholder(item, root) for name, item in schema.get("properties", {}).items()}
+    if kind == "array":
+        return [placeholder(schema.get("items", {}), root)]
+    return 1 if kind == "integer" else schema.get("enum", ["1"])[0]
