@@ -21,7 +21,7 @@ from tests.fakes.server import ScriptedServer
 MODULES = sorted((ROOT / "evalrunner").rglob("*.py"))
 HEAVY = (
     "pandas", "scipy", "sklearn", "mlflow", "litellm", "openai", "autoevals", "xllamacpp", "pyarrow", "numpy", "nltk", "textstat",
-    "torch", "transformers", "httpx", "pyreqwest", "tenacity",
+    "torch", "transformers", "httpx", "pyreqwest", "tenacity", "jsonschema", "rapidfuzz", "rouge_score", "sacrebleu",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "parquet": ("pyarrow",),
     "png": ("resvg-py",),
     "readability": ("textstat",),
+    "text": ("rouge-score", "sacrebleu"),
     "toxicity-hf": ("transformers", "torch"),
     "xlsx": ("openpyxl",),
 }
