@@ -164,8 +164,9 @@ def _bind_parts(scorer: str, declaration: Declaration) -> tuple[BoundPart, ...]:
     for name, declared in declaration.parts.items():
         if (wrong := part_name_problem(name)) is not None:
             raise SignatureError(f"declares the part {name!r}, {wrong}")
-        if name in declaration.aggregates and not declared.bare:
-            raise SignatureError(f"declares the part {name!r}, which is also the name of one of its aggregates")
+        if name in (*declaration.aggregates, declaration.version) and not declared.bare:
+            own = "its version" if name == declaration.version else "one of its aggregates"
+            raise SignatureError(f"declares the part {name!r}, which is also the name of {own}")
         own = replace(
             declared,
             version=declaration.version,

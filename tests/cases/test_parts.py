@@ -102,6 +102,7 @@ def numbers() -> dict[str, Any]:
 def cells() -> list[dict[str, Any]]:
     """The cells of the newest run, by sample and epoch."""
     rows = [json.loads(line) for line in (folder() / "rows.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if "index" in row]  # not an event
     return [row["cells"] for row in sorted(rows, key=lambda row: (row["index"], row["epoch"]))]
 
 
@@ -344,6 +345,37 @@ def test_a_part_has_columns_in_every_table() -> None:
     assert "both/a/v1/mean" in Path("t.json").read_text()
 
 
+def test_a_sequential_gate_on_a_part_ends_the_run_as_one_on_a_scorer() -> None:
+    stopped = []
+    for scorers, name in (([BOTH], "both/a"), (ALONE, "a")):
+        gate = {"metric": name, "min": 0.5, "confidence": 0.95}
+        done = run(
+            plain(*[1.0] * 200),
+            scorers,
+            [gate],
+            run={"stop_early": True, "concurrency": 1},
+            dataset={"path": "data.jsonl", "shuffle": 1},
+        )
+        assert (done.code, done.verdicts) == (0, ("pass",)), done.err
+        stopped.append((len(cells()), done.gates[0]["value"], done.gates[0]["gate_low"]))
+    assert stopped[0] == stopped[1]
+    assert stopped[0][0] < 100
+
+
+def test_mlflow_gets_metrics_and_columns_of_parts() -> None:
+    from evalrunner.mlflow.payload import evaluation_frame, target_metrics
+    from evalrunner.runs.record import RunRecord
+
+    assert run(plain(1.0, 0.5), [BOTH]).code == 0
+    record = RunRecord.load(folder())
+    found = record.load_metrics(folder())
+    assert found is not None
+    sent = target_metrics(found.targets["m"].metrics)
+    assert (sent["both/a/v1/mean"], sent["both/a/v1/mean/topic/law"]) == (0.75, 0.5)
+    frame = evaluation_frame(read_rows(folder()), record, ["m"])
+    assert frame["both/a/v1/score"].tolist() == [1.0, 0.5]
+
+
 def test_a_failing_part_leaves_its_scorer_and_the_other_parts_as_they_are() -> None:
     done = run(plain(*[1.0] * 18, "fail", "judge"), [BOTH], ["both >= 1", "both/b >= 2", "both/a >= 1"])
     assert (done.code, done.verdicts) == (3, ("pass", "pass", "untrusted"))
@@ -418,7 +450,8 @@ def test_parts_of_a_function_have_ranges_of_their_own() -> None:
         ({"tone": {"low": 2, "high": 1}}, "part 'tone': 'low' is 2 and 'high' is 1; 'low' should be smaller"),
         (["a/b"], "declares the part 'a/b', but a name has 1 to 100 characters"),
         (["mean"], "declares the part 'mean', which is also the name of one of its aggregates"),
-        ("tone", "parts"),
+        (["v1"], "declares the part 'v1', which is also the name of its version"),
+        ("tone", "scorers[0].parts: is 'tone'; it should be a list or a mapping"),
     ],
 )
 def test_wrong_declarations_of_parts_are_problems_of_the_suite(parts: Any, message: str) -> None:
