@@ -87,7 +87,7 @@ def _scorer_lines() -> Iterator[str]:
     """The scorers by group, a line each."""
     from evalrunner.plugins import known_names, resolve
     from evalrunner.scorers.catalogue import CATALOGUE, OTHER, group_of
-    from evalrunner.suite.json_schema import first_line
+    from evalrunner.suite.docstrings import first_line
 
     names = known_names("scorers")
     for group in (*CATALOGUE, OTHER):
@@ -127,7 +127,7 @@ def _detail_lines(group: Group, name: str) -> Iterator[str]:
 
 def _lines_of(group: Group, name: str) -> Iterator[str]:
     from evalrunner.plugins import factory_options, known_names, main_option_of, resolve
-    from evalrunner.suite.json_schema import first_line, option_docs
+    from evalrunner.suite.docstrings import first_line, option_docs
     from evalrunner.suite.validate import describe_type
 
     home, factory = known_names(group)[name], resolve(group, name, folder=Path())
@@ -178,6 +178,7 @@ def _options(factory: Factory, name: str, example: str | None) -> dict[str, Any]
     """The options of an example: those beside the keys of every scorer."""
     import yaml
 
+    from evalrunner.plugin_table import OPTION_OF_NAME
     from evalrunner.plugins import RESERVED_OPTIONS, factory_options, main_option_of
 
     entry = yaml.safe_load(example) if example else name
@@ -188,6 +189,8 @@ def _options(factory: Factory, name: str, example: str | None) -> dict[str, Any]
         entry |= value
     elif value is not None and main is not None:
         entry[main] = value
+    if (option := OPTION_OF_NAME.get(name)) is not None and "name" in entry:
+        entry[option] = entry.pop("name")
     known = factory_options(factory)
     return {key: value for key, value in entry.items() if key in known and key not in RESERVED_OPTIONS}
 

@@ -9,8 +9,8 @@ CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
     "text": {
         "exact_match": "exact_match",
         "contains": "{contains: 30 days}",
-        "any_of": "{any_of: [30 days, a month]}",
-        "all_of": "{all_of: [refund, 30 days]}",
+        "contains_any": "{contains_any: [30 days, a month]}",
+        "contains_all": "{contains_all: [refund, 30 days]}",
         "starts_with": "{starts_with: Dear}",
         "ends_with": "{ends_with: Kind regards}",
         "regex": "{regex: '[0-9]+ days'}",
@@ -40,7 +40,7 @@ CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
     "judges": {
         "rubric": "{rubric: Says no and names the refund period.}",
         "factuality": "factuality",
-        "autoevals": "{type: autoevals, scorer: ClosedQA, criteria: Is it polite?}",
+        "autoevals": "{type: autoevals, name: ClosedQA, criteria: It is polite.}",
     },
     "tool calls": {
         "tool_calls": "{tool_calls: [{name: search, arguments: {query: refund}}]}",

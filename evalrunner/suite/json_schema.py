@@ -1,20 +1,17 @@
-"""The JSON Schema of a suite, made from the same fields and signatures that the check uses.
-
-Also what the docstring of a factory says about its options.
-"""
+"""The JSON Schema of a suite, made from the same fields and signatures that the check uses."""
 
 from __future__ import annotations
 
 import inspect
-import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from evalrunner.egress import EgressPolicy
 from evalrunner.plugin_table import Group
 from evalrunner.plugins import factory_options, known_names, load, resolve
+from evalrunner.suite.docstrings import first_line, option_docs
 from evalrunner.suite.models import SERVICE
 from evalrunner.suite.schema import (
     CacheSpec,
@@ -33,6 +30,7 @@ from evalrunner.suite.schema import (
     TrackingSpec,
     TransportSpec,
 )
+from evalrunner.suite.scorer_schema import check_definitions, option_definitions, scorer_definitions
 from evalrunner.suite.sections import ROLES
 from evalrunner.suite.validate import Key, is_section, keys_of, schema_of, schema_of_options, without_none
 
@@ -56,7 +54,6 @@ DEFINITIONS: Mapping[Any, str] = {
 }
 """Types that a file writes in more than one form, or in several places, with their names in the schema."""
 RULES = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
-OPTION = re.compile(r"^    (?P<name>\w+)(?: \([^)]*\))?: (?P<text>.*)$")
 
 
 def suite_schema() -> Schema:
@@ -73,7 +70,9 @@ def suite_schema() -> Schema:
             "model": _model(keys_of(ModelSpec)),
             "judge": {"anyOf": [TEXT, {"$ref": "#/$defs/model"}]},
             "target": _target(),
-            "scorer": _scorer(),
+            **scorer_definitions({name: _key(key) for name, key in keys_of(ScorerSpec).items() if name != "type"}),
+            **option_definitions(),
+            **check_definitions(),
             "gate": _gate(),
             "cache": _cache(),
             "fail_on_error": _fail_on_error(),
@@ -175,6 +174,7 @@ def _dataset() -> Schema:
         source = load("dataset_sources", name)
         fields[name] = {**TEXT, "description": first_line(source).rstrip(".")}
         fields.update(schema_of_options(factory_options(source), option_docs(source)))
+    fields["rows"]["items"] = {"type": "object", "properties": {"checks": {"$ref": "#/$defs/checks"}}}
     mapping = {"type": "object", "properties": fields, "additionalProperties": True}
     return {"anyOf": [{**TEXT, "description": "File, glob, or - for standard input"}, mapping]}
 
@@ -208,11 +208,6 @@ def _target() -> Schema:
     return {
         "anyOf": [{**TEXT, "description": "A model string"}, model, *_typed("targets", keys_of(TargetSpec, "type"))]
     }
-
-
-def _scorer() -> Schema:
-    names = [name for name, factory in _factories("scorers") if not _required(factory)]
-    return {"anyOf": [{"enum": names}, {"type": "string", "pattern": ":"}, *_typed("scorers", keys_of(ScorerSpec))]}
 
 
 def _factories(group: Group) -> list[tuple[str, Any]]:
@@ -265,25 +260,3 @@ def _gate() -> Schema:
 
 def _one_of(*names: str) -> list[Schema]:
     return [{"required": [name]} for name in names]
-
-
-def first_line(factory: Callable[..., Any]) -> str:
-    """The first line of the docstring, or nothing."""
-    return (inspect.getdoc(factory) or "").partition("\n")[0]
-
-
-def option_docs(factory: Callable[..., Any]) -> dict[str, str]:
-    """What the `Args:` section of the docstring says of each option, on one line."""
-    _, args, rest = (inspect.getdoc(factory) or "").partition("Args:\n")
-    docs: dict[str, str] = {}
-    name = ""
-    for line in rest.splitlines() if args else ():
-        if line and not line.startswith("    "):
-            break
-        option = OPTION.match(line)
-        if option is not None:
-            name = option["name"]
-            docs[name] = option["text"].strip()
-        elif name and line.strip():
-            docs[name] += " " + line.strip()
-    return docs

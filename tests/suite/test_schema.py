@@ -64,7 +64,10 @@ def test_schema_accepts_what_the_check_accepts(change: dict[str, Any], validator
 
 
 def test_schema_describes_scorer_options() -> None:
-    scorers = suite_schema()["$defs"]["scorer"]["anyOf"]
-    exact = next(item for item in scorers if item.get("properties", {}).get("type", {}).get("const") == "exact_match")
-    assert exact["properties"]["ignore_case"]["type"] == "boolean"
-    assert exact["properties"]["ignore_case"]["description"]
+    definitions = suite_schema()["$defs"]
+    scorers = definitions["scorer"]["anyOf"]
+    exact = next(item for item in scorers if item.get("properties", {}).get("type", {}).get("enum") == ["exact_match"])
+    assert exact["properties"]["ignore_case"] == {"$ref": "#/$defs/options_of_exact_match/properties/ignore_case"}
+    option = definitions["options_of_exact_match"]["properties"]["ignore_case"]
+    assert option["anyOf"][0] == {"type": "boolean"}
+    assert option["description"]

@@ -1,0 +1,159 @@
+"""The JSON Schema of scorers and checks: a name, `{TYPE: VALUE}` and `{type: TYPE, …}`, each with the options of its factory.
+
+The options of a factory stand once in the definitions; every form refers to them. An option is a value of its type or a
+template over the columns of a row.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from evalrunner.plugin_table import OPTION_OF_NAME
+from evalrunner.plugins import factory_options, known_names, main_option_of, resolve
+from evalrunner.suite.docstrings import first_line, option_docs
+from evalrunner.suite.validate import schema_of_options
+
+Schema = dict[str, Any]
+TEMPLATE: Final[Schema] = {"type": "string", "pattern": r"\{\{|\{%"}
+REFERENCE: Final[Schema] = {"type": "string", "pattern": ":", "description": "package.module:name or path/file.py:name"}
+NEGATION: Final = "not_"
+CHECK: Final[Schema] = {"$ref": "#/$defs/check"}
+CHECKS: Final[Schema] = {"type": "array", "items": CHECK}
+NAME: Final[Schema] = {
+    "type": "string",
+    "pattern": r"^[^/\[\]<>=\s]{1,100}$",
+    "description": "Metric of its own over the rows that have it",
+}
+WEIGHT: Final[Schema] = {"type": "number", "minimum": 0, "default": 1, "description": "Weight in the share of the row"}
+WHERE: Final[Schema] = {
+    "type": "object",
+    "description": "In the suite's checks: only rows whose column equals the value, or any of a list",
+}
+SHARE: Final[Schema] = {
+    "type": "number",
+    "minimum": 0,
+    "maximum": 1,
+    "description": "Weighted share at which it passes; default: all",
+}
+CHECK_KEYS: Final[Mapping[str, Schema]] = {
+    "name": NAME,
+    "weight": WEIGHT,
+    "threshold": {"type": "number", "description": "Score from which it passes, or up to which if lower is better"},
+    "extract": {"description": "Steps that extract the part of the output to look at"},
+    "judge": {"$ref": "#/$defs/judge"},
+    "model": {"$ref": "#/$defs/judge"},
+    "on_no_answer": {"enum": ["unscored", "zero"], "description": "How a missing answer counts"},
+    "args": {"type": "object", "description": "Arguments of a user-defined function"},
+    "where": WHERE,
+}
+
+
+def option_definitions() -> Schema:
+    """The options of each scorer, as definitions that the forms refer to."""
+    definitions: Schema = {"template": {**TEMPLATE, "description": "A template over the columns of the row"}}
+    for name, factory in _factories():
+        properties = schema_of_options(factory_options(factory), option_docs(factory))
+        if properties:
+            every = {option: _or_template(schema) for option, schema in properties.items()}
+            definitions[_place(name)] = {"type": "object", "properties": every, "additionalProperties": False}
+    return definitions
+
+
+def scorer_definitions(keys: Mapping[str, Schema]) -> Schema:
+    """One of the suite's scorers; `keys` are those beside the type and its options."""
+    shared: Schema = {"type": "object", "properties": dict(keys)}
+    forms = _forms({name: {"$ref": f"#/$defs/scorer_keys/properties/{name}"} for name in keys})
+    return {"scorer_keys": shared, "scorer": {"anyOf": [_names(), REFERENCE, *forms]}}
+
+
+def check_definitions() -> Schema:
+    """`check` is one check or a group of them, `checks` those of a row or of the suite."""
+    group = {"name": NAME, "weight": WEIGHT, "where": WHERE}
+    groups = [
+        {
+            "type": "object",
+            "description": text,
+            "properties": {rule: {**CHECKS, "minItems": 1}, **more, **group},
+            "required": [rule],
+            "additionalProperties": False,
+        }
+        for rule, text, more in (
+            ("all", "Checks that all have to pass", {"threshold": SHARE}),
+            ("any", "One of the checks has to pass", {}),
+        )
+    ]
+    keys = {name: {"$ref": f"#/$defs/check_keys/properties/{name}"} for name in CHECK_KEYS}
+    return {
+        "check_keys": {"type": "object", "properties": dict(CHECK_KEYS)},
+        "check": {"anyOf": [_names(negated=True), REFERENCE, *groups, *_forms(keys, negated=True)]},
+        "checks": {"description": "Checks of a row", "anyOf": [{"type": "null"}, CHECKS, CHECK]},
+    }
+
+
+def _names(*, negated: bool = False) -> Schema:
+    """The names that need no option."""
+    names = [name for name, factory in _factories() if not _required(factory)]
+    return {"enum": [*names, *([f"{NEGATION}{name}" for name in names] if negated else [])]}
+
+
+def _forms(keys: Mapping[str, Schema], *, negated: bool = False) -> Iterator[Schema]:
+    """A mapping for each scorer, in its short and its long form, and one for references."""
+    for name, factory in _factories():
+        kinds = [name, f"{NEGATION}{name}"] if negated else [name]
+        options = {
+            option: {"$ref": f"#/$defs/{_place(name)}/properties/{option}"} for option in factory_options(factory)
+        }
+        required, value = _required(factory), _value(name, factory)
+        forms = [
+            {"required": ["type", *(option for option in required if option not in (*keys, OPTION_OF_NAME.get(name)))]},
+            *({"required": [kind]} for kind in kinds),
+        ]
+        yield {
+            "type": "object",
+            "description": first_line(factory),
+            "properties": {"type": {"enum": kinds}, **dict.fromkeys(kinds, value), **keys, **options},
+            "oneOf": forms,
+            "additionalProperties": False,
+        }
+    yield {"type": "object", "properties": {"type": REFERENCE}, "required": ["type"]}
+
+
+def _value(name: str, factory: Any) -> Schema:
+    """The value of the short form: that of the main option, or a mapping of options."""
+    forms: list[Schema] = [{"type": "null"}]
+    if factory_options(factory):
+        forms.append({"$ref": f"#/$defs/{_place(name)}"})
+    if main := main_option_of(factory):
+        forms.append({"$ref": f"#/$defs/{_place(name)}/properties/{main}"})
+    return {"anyOf": forms, "description": first_line(factory)}
+
+
+def _or_template(schema: Schema) -> Schema:
+    """The schema of an option, which may be a template as well; text is one anyway."""
+    kinds = schema.get("type")
+    if (
+        kinds == "string"
+        or (isinstance(kinds, list) and "string" in kinds)
+        or not set(schema) - {"description", "default"}
+    ):
+        return schema
+    about: Schema = {key: schema[key] for key in ("description", "default") if key in schema}
+    rest = {key: inner for key, inner in schema.items() if key not in about}
+    return {"anyOf": [rest, {"$ref": "#/$defs/template"}], **about}
+
+
+def _place(name: str) -> str:
+    return f"options of {name}".replace(" ", "_")
+
+
+@cache
+def _factories() -> list[tuple[str, Any]]:
+    return [(name, resolve("scorers", name, folder=Path())) for name in sorted(known_names("scorers"))]
+
+
+def _required(factory: Any) -> list[str]:
+    return [option.name for option in factory_options(factory).values() if option.default is inspect.Parameter.empty]
