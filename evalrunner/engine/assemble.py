@@ -384,6 +384,8 @@ class Assembler:
             return PlannedScorer(bound, spec)
         open_session = self._judge_session if bound.wants_judge else self._model_session
         session = open_session(suite, spec, bound, calls)
+        if session is not None and bound.wants_judge and bound.wants_model:
+            session.companion = self._model_session(suite, spec, bound, calls)
         return None if session is None else PlannedScorer(bound, spec, session)
 
     def _judge_session(
@@ -427,7 +429,8 @@ class Assembler:
         if (opened := self._open(suite, spec.model)) is None:
             return None
         context = _call_context(f"model of {spec.name}", "judges", opened, spec.model.pace, suite.run)
-        self._add_model(spec.name, context, spec.model, opened, spec.model.params, chats=False)
+        name = f"{spec.name}/model" if bound.wants_judge else spec.name
+        self._add_model(name, context, spec.model, opened, spec.model.params, chats=False)
         return ModelSession(
             bound, calls.wrap(opened.endpoint, context), spec.model.name, opened.model, opened.host, "off",
             spec.model.params, context.tally, context.breaker,

@@ -74,7 +74,7 @@ async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsCached | Non
     cached = is_cached or (lambda endpoint, request: False)
     targets = [_TargetCount(target, prices.targets.get(target.name, UNKNOWN), cached) for target in plan.targets]
     judges = [
-        await (_ModelCount if scorer.bound.wants_model else _JudgeCount).of(
+        await (_ModelCount if session.role == "model" else _JudgeCount).of(
             scorer.bound, session, prices.judges.get(scorer.bound.name, UNKNOWN)
         )
         for scorer in plan.scorers
@@ -188,6 +188,7 @@ class _JudgeCount:
         self.around = around  # bytes of a request besides those about the row
         self.money = _Money(price)
         self.rows = 0
+        self.calls_per_row: int = getattr(bound.scorer.function, "calls_per_row", 1)
 
     @classmethod
     async def of(cls, bound: BoundScorer, session: JudgeSession, price: KnownPrice) -> _JudgeCount:
@@ -209,6 +210,7 @@ class _JudgeCount:
         """Add a sample that is judged `times` times; `answer` is the least and the most bytes of its answer."""
         if self.bound.scorer.declaration.needs_expected and not sample.expected:
             return
+        times *= self.calls_per_row
         self.rows += times
         text = sample.input if isinstance(sample.input, str) else json.dumps(sample.input, default=str)
         row_bytes = _size(text) + sum(_size(accepted) for accepted in sample.expected)

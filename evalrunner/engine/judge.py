@@ -27,7 +27,10 @@ MAX_SANITY_CHECKS = 3  # that failed calls ended, before the judge is aborted
 
 @dataclass(slots=True)
 class RecordingJudge:
-    """The judge of one cell. `calls` records the tokens, cost and latency of each call."""
+    """The judge of one cell. `calls` records the tokens, cost and latency of each call.
+
+    `companion` is the model that its scorer asks besides, for embeddings.
+    """
 
     endpoint: Endpoint
     model: str
@@ -35,6 +38,7 @@ class RecordingJudge:
     row: str = ""
     stream: bool = False
     calls: list[JudgeCall] = field(default_factory=list)
+    companion: RecordingJudge | None = None
 
     async def ask(
         self,
@@ -70,6 +74,7 @@ class JudgeSession:
     """The judge of one scorer during a run: its endpoint, its sanity check, and whether it may be called.
 
     `check` is the latest sanity check, None before the first; `attempts` counts them. `checking` is set during one.
+    `companion` is the session of the model that the scorer asks besides, for embeddings.
     """
 
     bound: BoundScorer
@@ -86,6 +91,7 @@ class JudgeSession:
     attempts: int = 0
     checking: RecordingJudge | None = None
     role: JudgeRole = "judge"
+    companion: JudgeSession | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -95,7 +101,9 @@ class JudgeSession:
 
     def for_row(self, row: str = "") -> RecordingJudge:
         """The judge for one cell of a row."""
-        return RecordingJudge(self._call_endpoint, self.model, self.params, f"{row}/{self.bound.name}", self.stream)
+        name = f"{row}/{self.bound.name}"
+        companion = None if self.companion is None else self.companion.for_row(row)
+        return RecordingJudge(self._call_endpoint, self.model, self.params, name, self.stream, companion=companion)
 
     async def ensure_checked(self) -> Unscored | Failure | None:
         """None if the judge may be called, else the outcome of its cells. The first caller runs the sanity check."""

@@ -461,13 +461,14 @@ def _of_declaration(declaration: Declaration, type: str, on_no_answer: str, **gi
 
 
 def _judge(session: JudgeSession) -> JudgeProvenance:
+    companion = {} if session.companion is None else {"model": session.companion.name}
     return JudgeProvenance(
         name=session.name,
         model=session.model,
         host=session.host,
         mode=session.mode,
         role=session.role,
-        params=plain(dict(session.params)),
+        params=plain({**session.params, **companion}),
     )
 
 

@@ -76,7 +76,9 @@ def _scorer(scorer: PlannedScorer, design: Design) -> str:
     if scorer.judge is None:
         return f"{names}{backend}"
     check = _sanity_check(scorer.bound.scorer.calibration_examples) if scorer.judge.mode != "off" else ""
-    return f"{names}{backend}; {scorer.judge.role} {one_line(scorer.judge.name, 80)} {_where(scorer.judge.host)}{check}"
+    sessions = [session for session in (scorer.judge, scorer.judge.companion) if session is not None]
+    asked = "; ".join(f"{one.role} {one_line(one.name, 80)} {_where(one.host)}" for one in sessions)
+    return f"{names}{backend}; {asked}{check}"
 
 
 def _sanity_check(examples: Sequence[CalibrationExample]) -> str:

@@ -49,7 +49,8 @@ class Entry:
     """A scorer with its parameters: what it calls, the values that it needs, and how it reads texts.
 
     `make` creates the scorer for a client. `call_params` are passed with each call. `raw` are the values whose fields its
-    template reads, such as `input` for `{{input.question}}`. `labels` are the choices of a classifier with their scores.
+    template reads, such as `input` for `{{input.question}}`. `labels` are the choices of a classifier with their scores. `judge_calls` are made for a row
+    in which the judge lists one item of each kind.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Entry:
     labels: Mapping[str, float] | None = None
     call_params: Mapping[str, Any] | None = None
     raw: frozenset[str] = frozenset()
+    judge_calls: int = 1
 
     @property
     def binary(self) -> bool:
@@ -293,21 +295,21 @@ def _trial_class() -> Any:
         """Answers calls with placeholders, and records which kinds were made."""
 
         def __init__(self) -> None:
-            self.calls: set[str] = set()
+            self.calls: list[str] = []
             self.is_async = self._is_wrapped = False
             self.RateLimitError = UnusedRateLimitError
 
         def complete(self, *, tools: Any = (), **params: Any) -> dict[str, Any]:
-            self.calls.add("judge")
+            self.calls.append("judge")
             name, schema = function_of(tools)
             return tool_reply(name, placeholder(schema, schema))
 
         def embed(self, **params: Any) -> dict[str, Any]:
-            self.calls.add("model")
+            self.calls.append("model")
             return {"data": [{"embedding": [1.0]}]}
 
         def moderation(self, **params: Any) -> dict[str, Any]:
-            self.calls.add("model")
+            self.calls.append("model")
             return {"results": [{"flagged": False, "categories": {}, "category_scores": {}}]}
 
     return Trial
@@ -334,11 +336,14 @@ def _observed_entry(name: str, make: Callable[[Any], Any], at_call: Mapping[str,
         needs = [key for key in ROW_VALUES if _fails(make, {**values, key: None}, at_call)]
         if "expected" not in needs and not calls and _try(make, {**values, "expected": other}, at_call)[0] != score:
             needs.insert(0, "expected")
-        return Entry(name, make, tuple(needs), "judge" in calls, "model" in calls, reads, None, at_call or None)
+        return Entry(
+            name, make, tuple(needs), "judge" in calls, "model" in calls, reads, None, at_call or None,
+            judge_calls=calls.count("judge"),
+        )  # fmt: skip
     raise ValueError(f"{name!r} does not work with these params: {problem}")
 
 
-def _try(make: Callable[[Any], Any], values: Mapping[str, Any], at_call: Mapping[str, Any]) -> tuple[Any, set[str]]:
+def _try(make: Callable[[Any], Any], values: Mapping[str, Any], at_call: Mapping[str, Any]) -> tuple[Any, list[str]]:
     """The score of a call with placeholders, and the kinds of calls that the scorer made."""
     client = _trial_class()()
     with _lock, contextlib.redirect_stderr(io.StringIO()):

@@ -147,7 +147,7 @@ class Values:
             if column is not None and column not in sample.metadata:
                 own = f", or give {name}: …" if name in ("criteria", "language", "context") else ""
                 hint = nearest(column, sample.metadata) or f"; name it with columns: {{{name}: COLUMN}}{own}"
-                return f"{self.entry.name} needs {name!r}, but there is no column {column!r}{hint}"
+                return f"needs {name!r}, but there is no column {column!r}{hint}"
         return None
 
     def read(self, output: str, sample: Sample) -> dict[str, Any] | Skipped | Failure:
@@ -207,6 +207,7 @@ class Judged(_RowScorer):
     def __init__(self, values: Values) -> None:
         super().__init__(values)
         self.example = values.example()
+        self.calls_per_row = values.entry.judge_calls
 
     async def __call__(self, output: str, sample: Sample, judge: Judge) -> Outcome:
         return await self.ask(output, sample, judge, None)

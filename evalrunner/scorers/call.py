@@ -138,9 +138,7 @@ class BoundScorer:
         function, args = unwrap_partial(scorer.function)
         wants_judge = "judge" in named_parameters(function) and "judge" not in args
         wants_model = "model" in named_parameters(function, required=True) and "model" not in args
-        if wants_judge and wants_model:
-            raise SignatureError(f"{name_of(function)} asks a judge and a model; write two scorers, one for each")
-        offered = (*OFFERED, *(("judge",) if wants_judge else ("model",) if wants_model else ()))
+        offered = (*OFFERED, *(("judge",) if wants_judge else ()), *(("model",) if wants_model else ()))
         call = bind_by_name(function, offered, args=args, single="output")
         if wants_judge and not call.is_async:
             raise SignatureError(f"{name_of(function)} asks a judge, so it should be an `async def`")
@@ -282,12 +280,13 @@ async def call_parts_async(
 
 
 def _calls_of(judge: Judge | None) -> tuple[JudgeCall, ...]:
-    return tuple(getattr(judge, "calls", ()))
+    """The calls of a judge, and of the model that its scorer asks besides."""
+    return (*getattr(judge, "calls", ()), *getattr(getattr(judge, "companion", None), "calls", ()))
 
 
 async def outcome_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Any:
     """The unchecked result of the function; a Failure if it raised."""
-    offered = {**offer(sample, completion), "judge": judge, "model": judge}
+    offered = {**offer(sample, completion), "judge": judge, "model": getattr(judge, "companion", None) or judge}
     try:
         result = bound.call(offered)
         return await result if inspect.isawaitable(result) else result

@@ -494,7 +494,7 @@ def test_a_missing_column_is_known_before_the_first_call_and_a_blank_one_skips_t
     check = autoevals(scorer="Faithfulness").function.check
     assert check(ROW) is None
     assert check(Sample("1", "q", (), {"contxt": "x"})) == (
-        "Faithfulness needs 'context', but there is no column 'context'; did you mean 'contxt'?"
+        "needs 'context', but there is no column 'context'; did you mean 'contxt'?"
     )
     assert "name it with columns: {context: COLUMN}, or give context: …" in (check(Sample("1", "q")) or "")
     judge = RandomJudge(1)

@@ -252,7 +252,8 @@ def test_moderation_without_a_verdict_is_malformed(results: Any) -> None:
         ({"type": "embedding_similarity", "model": "m", "value": " "}, "value is empty"),
         ({"type": "moderation", "model": "m", "min_score": 0}, "should be above 0"),
         ({"type": "exact_match", "model": "m"}, "does not use a model"),
-        ({"type": "python", "function": "own.py:both"}, "asks a judge and a model"),
+        ({"type": "python", "function": "own.py:both", "judge": {"model": "j", "base_url": "http://127.0.0.1:9/v1"}}, "asks a model; name it"),
+        ({"type": "python", "function": "own.py:both", "model": "openai/m"}, "needs a judge"),
         ({"type": "python", "function": "own.py:plain"}, "should be an `async def`"),
     ],
 )  # fmt: skip

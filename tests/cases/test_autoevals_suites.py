@@ -1,0 +1,186 @@
+"""Every scorer of autoevals in a suite, run through the command line against a scripted judge and model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalrunner.runs.row_log import read_rows
+from evalrunner.scorers.autoevals_catalogue import CLASSIFIER, entries, scorer_classes
+from tests.cases.suites import command
+from tests.fakes.server import Action, Answer, ScriptedServer, Status
+from tests.scorers.test_autoevals_scorers import arguments, vector, verdict
+
+SECRET = "sk-of-the-environment-0123456789"
+ROWS = [
+    {
+        "id": f"r{place}", "input": f"What is {place} + {place}?", "expected": str(2 * place), "answer": f"It is {2 * place + place % 2}.",
+        "context": [f"{place} + {place} = {2 * place}", "Numbers are old."], "criteria": "Is a number.", "language": "German",
+    }
+    for place in range(1, 4)
+]  # fmt: skip
+
+
+def given(request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The arguments that the scripted judge gives for a request."""
+    function = request["tools"][0]["function"]
+    rng = random.Random(request["messages"][0]["content"])
+    return function["name"], arguments(function["parameters"], rng)
+
+
+def script(request: Any, nth: int) -> Action:
+    if "messages" in request:
+        name, reply = given(request)
+        call = {"id": "c", "type": "function", "function": {"name": name, "arguments": json.dumps(reply)}}
+        return Answer(None, "tool_calls", message={"tool_calls": [call]})
+    texts = [request["input"]] if isinstance(request["input"], str) else request["input"]
+    if "moderation" in request["model"]:
+        return Status(200, {"id": "m", "model": "moderation", "results": [verdict(text) for text in texts]})
+    data = [{"index": place, "embedding": vector(text)} for place, text in enumerate(texts)]
+    return Status(200, {"model": "embedder", "data": data, "usage": {"prompt_tokens": 3}})
+
+
+def package_client() -> Any:
+    """A client of autoevals' own kind that is scripted alike."""
+    from autoevals.oai import LLMClient
+
+    class Client(LLMClient):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.is_async, self._is_wrapped, self.RateLimitError = True, False, KeyboardInterrupt
+
+        async def complete(self, **request: Any) -> dict[str, Any]:
+            name, reply = given(request)
+            call = {"function": {"name": name, "arguments": json.dumps(reply)}}
+            return {"choices": [{"message": {"tool_calls": [call]}}]}
+
+        async def embed(self, *, input: str, **rest: Any) -> dict[str, Any]:
+            return {"data": [{"embedding": vector(input)}]}
+
+        async def moderation(self, *, input: str, **rest: Any) -> dict[str, Any]:
+            return {"results": [verdict(input)]}
+
+    return Client()
+
+
+def by_the_package(name: str, row: Mapping[str, Any]) -> float:
+    entry = next(entry for entry in entries() if entry.name == name)
+    if name == "ValidJSON":
+        return float(scorer_classes()[name]().valid_json(row["answer"]))
+    if entry.reads == "number":
+        return float(scorer_classes()[name]().eval(int(row["answer"][6:-1]), int(row["expected"])).score)
+    if entry.reads == "list":
+        return float(scorer_classes()[name]().eval([row["answer"]], [row["expected"]]).score)
+    values = {"instructions": row["input"], **row, "context": "\n".join(row["context"]), "output": row["answer"]}
+    calls = entry.asks_judge or entry.asks_model
+    scorer = scorer_classes()[name](**({"client": package_client()} if calls else {}))
+    return float(asyncio.run(scorer.eval_async(**values)).score)
+
+
+def test_every_scorer_in_one_run_gives_the_values_of_the_package_and_calls_one_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import socket
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("OPENAI_API_KEY", "BRAINTRUST_API_KEY"):
+        monkeypatch.setenv(name, SECRET)
+    hosts: set[Any] = set()
+    connect = socket.socket.connect
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: (hosts.add(address), connect(self, address))[1])
+    known = list(entries())
+    with ScriptedServer(script) as server:
+        model = {"base_url": server.base_url, "api_key": "none"}
+        asked = {True: {"model": "moderation", **model}, False: {"model": "embedder", **model}}
+        suite = {
+            "name": "all",
+            "dataset": {"rows": ROWS},
+            "target": {"type": "recorded", "column": "answer"},
+            "judge": {"model": "judge", **model},
+            "judge_check": "off",
+            "run": {"allow_hosts": [server.base_url.split("/")[2]]},
+            "scorers": [
+                {"type": "autoevals", "name": entry.name} | ({"model": asked[entry.name == "Moderation"]} if entry.asks_model else {})
+                for entry in known
+            ] + [{"type": "autoevals", "name": "polite", "scorer": CLASSIFIER, "prompt": "{{output}} in {{language}}?", "choices": {"Yes": 1, "No": 0}}],
+        }  # fmt: skip
+        Path("s.yaml").write_text(json.dumps(suite))
+        done = command("run", "s.yaml")
+    assert done.code == 0, done.err + done.out
+    folder = max(path.parent for path in Path("runs").rglob("run.json"))
+    rows = {row.sample.id: row for row in read_rows(folder)}
+    for row in ROWS:
+        cells = rows[row["id"]].cells
+        for entry in known:
+            cell = cells[entry.name]
+            assert cell.value == pytest.approx(by_the_package(entry.name, row), abs=1e-12), (entry.name, cell)
+            assert bool(cell.calls) == (entry.asks_judge or entry.asks_model)
+        assert cells["polite"].value in (0, 1)
+    assert {request.path for request in server.requests} == {
+        "/v1/chat/completions",
+        "/v1/embeddings",
+        "/v1/moderations",
+    }
+    assert all(SECRET not in json.dumps([request.headers, request.json]) for request in server.requests)
+    assert {address[1] for address in hosts if isinstance(address, tuple)} <= {
+        int(server.base_url.split(":")[2].split("/")[0])
+    }
+    record = json.loads((folder / "run.json").read_text())
+    assert record["judges"]["AnswerCorrectness"]["params"] == {"model": "embedder"}
+    assert record["judges"]["ClosedQA"]["usage"]["calls"] == 3
+
+
+def run(scorers: list[Any], rows: list[Any] = ROWS, **keys: Any) -> Any:
+    target = {"type": "recorded", "column": "answer"}
+    Path("s.yaml").write_text(
+        json.dumps({"name": "s", "dataset": {"rows": rows}, "target": target, "scorers": scorers, **keys})
+    )
+    return command("plan", "s.yaml")
+
+
+JUDGE = {"model": "j", "base_url": "http://127.0.0.1:9/v1"}
+REFUSED = [
+    ({"type": "autoevals", "name": "ClosedQ"}, "autoevals has no scorer 'ClosedQ'; did you mean 'ClosedQA'?"),
+    ("autoevals", "needs 'scorer' (text)"),
+    (
+        {"type": "autoevals", "scorer": "Faithfulness", "columns": {"context": "passage"}},
+        "there is no column 'passage'",
+    ),
+    ({"type": "autoevals", "scorer": "EmbeddingSimilarity"}, "asks a model; name it"),
+    ({"type": "autoevals", "scorer": "Levenshtein", "model": "openai/e"}, "does not use a model"),
+    ({"type": "autoevals", "scorer": "Levenshtein", "judge": "openai/e"}, "does not use a judge"),
+]
+
+
+@pytest.mark.parametrize(("scorer", "message"), REFUSED)
+def test_a_wrong_scorer_is_an_error_of_the_suite_before_the_first_call(
+    scorer: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run([scorer], judge=JUDGE)
+    assert done.code == 2 and message in done.err, done.err
+
+
+def test_a_row_without_a_column_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [ROWS[0], {name: value for name, value in ROWS[1].items() if name != "context"}]
+    done = run([{"type": "autoevals", "scorer": "Faithfulness"}], rows, judge=JUDGE)
+    assert done.code == 2 and "Faithfulness: needs 'context', but there is no column 'context'" in done.err
+    place = Path("s.yaml").read_text().index('{"id": "r2"') + 1
+    assert f"s.yaml:1:{place}:" in done.err
+
+
+def test_the_plan_shows_the_judge_and_the_model_of_a_scorer_and_counts_its_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = {"model": "e", "base_url": "http://127.0.0.1:8/v1"}
+    done = run([{"type": "autoevals", "scorer": "ContextEntityRecall", "model": model}], judge=JUDGE)
+    assert done.code == 0, done.err
+    assert "judge j at http://127.0.0.1:9/v1; model e at http://127.0.0.1:8/v1" in done.out
+    assert "judge of ContextEntityRecall: 6 calls" in done.out
