@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from evalrunner.domain import Cell, Row
@@ -25,7 +25,11 @@ MAX_LISTED: Final = 4  # failing checks of a row in a summary; the report has al
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One check of a row. `passed` is None where it was skipped, or could not be judged."""
+    """One check of a row. `passed` is None where it was skipped, or could not be judged.
+
+    `depth` is how many groups it is in. `decides` is False for a group of which all have to pass, whose checks speak for
+    it, and for checks in a group that passes, or of which one is enough.
+    """
 
     text: str
     type: str = ""
@@ -36,6 +40,8 @@ class CheckResult:
     state: str = "scored"
     why: str = ""
     extracted: str | None = None
+    depth: int = 0
+    decides: bool = True
 
     @property
     def label(self) -> str:
@@ -58,7 +64,18 @@ def checks_of(cell: Cell | None) -> tuple[CheckResult, ...]:
     listed = None if cell is None or cell.detail is None else cell.detail.get("checks")
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         return ()
-    return tuple(_result(entry) for entry in listed if isinstance(entry, Mapping))
+    results: dict[int, CheckResult] = {}
+    is_open: dict[int, bool] = {}  # whether a failure of the checks in a group fails the row
+    for place, entry in enumerate(listed):
+        if not isinstance(entry, Mapping):
+            continue
+        check, group = _result(entry), entry.get("group")
+        group = group if isinstance(group, int) and group in results else None
+        decides = group is None or is_open[group]
+        is_open[place] = decides and check.type == "all" and check.passed is not True
+        depth = 0 if group is None else results[group].depth + 1
+        results[place] = replace(check, depth=depth, decides=decides and check.type != "all")
+    return tuple(results.values())
 
 
 def row_checks(cells: Mapping[str, Cell]) -> Iterator[CheckResult]:
@@ -69,7 +86,8 @@ def row_checks(cells: Mapping[str, Cell]) -> Iterator[CheckResult]:
 
 def failing_checks(row: Row) -> list[CheckResult]:
     """The checks that a row fails, those with the most weight first."""
-    return sorted((check for check in row_checks(row.cells) if check.passed is False), key=lambda check: -check.weight)
+    failing = (check for check in row_checks(row.cells) if check.passed is False and check.decides)
+    return sorted(failing, key=lambda check: -check.weight)
 
 
 def failing_text(row: Row) -> str:
@@ -92,7 +110,8 @@ def changed_checks(before: Row, after: Row) -> tuple[list[CheckResult], list[Che
     Checks are the same where their names and texts are; of equal ones their numbers are compared.
     """
     was, now = (
-        Counter(_key(check) for check in row_checks(row.cells) if check.passed is False) for row in (before, after)
+        Counter(_key(check) for check in row_checks(row.cells) if check.passed is False and check.decides)
+        for row in (before, after)
     )
     known = [{_key(check) for check in row_checks(row.cells)} for row in (before, after)]
     broken = [

@@ -224,7 +224,7 @@ def _texts(row: Row, measures: Sequence[Measure]) -> str:
     checks = [
         f"{FAILED_MARK if check.passed is False else UNJUDGED} {check_line(check, label=MAX_NAME, why=MAX_TEXT)}"
         for check in row_checks(row.cells)
-        if check.passed is False or check.is_unjudged
+        if check.decides and (check.passed is False or check.is_unjudged)
     ]
     for measure in measures:
         cell = row.cells.get(measure.name)

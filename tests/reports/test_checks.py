@@ -235,3 +235,29 @@ def test_any_json_as_a_detail_is_read_without_an_exception() -> None:
     for _ in range(300):
         read = checks_of(Cell("scored", 0.0, detail={"checks": [some(3) for _ in range(3)]}))
         assert all(isinstance(each.text, str) and each.weight == each.weight for each in read)
+
+
+def group(rule: str, passed: bool | None, **more: Any) -> dict[str, Any]:
+    return check(f"{rule}: 2 checks", passed, **more) | {"type": rule}
+
+
+def test_the_checks_of_a_group_fail_for_it_where_all_have_to_pass() -> None:
+    listed = [group("all", False), check("contains: a", group=0), check("contains: b", True, group=0)]
+    assert failing_text(row(*listed)) == "✗ contains: a"
+    assert [each.depth for each in checks_of(cell(*listed))] == [0, 1, 1]
+
+
+def test_a_group_fails_for_its_checks_where_one_is_enough() -> None:
+    listed = [group("any", False), check("contains: a", group=0), check("contains: b", group=0)]
+    assert failing_text(row(*listed)) == "✗ any: 2 checks"
+
+
+def test_no_check_fails_in_a_group_that_passes() -> None:
+    assert (
+        failing_text(row(group("any", True), check("contains: a", group=0), check("contains: b", True, group=0))) == ""
+    )
+    assert (
+        failing_text(row(group("all", True), check("contains: a", group=0), check("contains: b", True, group=0))) == ""
+    )
+    nested = [group("any", False), group("all", False, group=0), check("contains: a", group=1)]
+    assert failing_text(row(*nested)) == "✗ any: 2 checks"

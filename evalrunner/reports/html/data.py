@@ -447,6 +447,8 @@ class Packer:
             self._place(check.state),
             self._cut(check.why) if check.why else None,
             None if check.extracted is None else self._cut(check.extracted),
+            check.depth,
+            int(check.decides),
         ]
 
 

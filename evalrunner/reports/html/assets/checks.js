@@ -16,13 +16,13 @@ function checkGroup(row, check) {
 }
 
 function checksOf(row, target) {
-  return row.answer(target) ? DATA.scorers.flatMap((_, scorer) => row.checks(target, scorer)) : [];
+  return row.answer(target) ? DATA.scorers.flatMap((_, scorer) => row.checks(target, scorer)).filter((check) => check[K.decides] || check[K.name] >= 0) : [];
 }
 
-// A list of all checks of a cell, those that fail first.
+// A list of all checks of a cell, those that fail first; with groups in their order.
 function checkList(row, checks) {
   const order = Object.keys(CHECK_SIGNS), results = checks.map((check) => [checkResult(row, check), check]);
-  results.sort(([one], [other]) => order.indexOf(one) - order.indexOf(other));
+  if (!checks.some((check) => check[K.depth])) results.sort(([one], [other]) => order.indexOf(one) - order.indexOf(other));
   return h("ul", { class: "checks plain", "aria-label": "Checks" }, results.map(([result, check]) => checkLine(row, result, check)));
 }
 
@@ -33,7 +33,7 @@ function checkLine(row, result, check) {
     check[K.value] !== null && ![0, 1].includes(check[K.value]) && `score ${scoreText(check[K.value])}`,
   ].filter(Boolean).join(", ");
   const extracted = check[K.extracted];
-  return h("li", { class: `check ${result}` },
+  return h("li", { class: `check ${result} depth-${Math.min(check[K.depth], 4)}` },
     h("span", { class: "check-sign", "aria-hidden": "true" }, CHECK_SIGNS[result]),
     h("div", null,
       h("p", { class: "check-head" }, h("span", { class: "unseen" }, `${result}: `), name && h("b", { dir: "auto" }, oneLine(name, 80), " "),
@@ -44,7 +44,7 @@ function checkLine(row, result, check) {
 
 // The first failing checks of an answer, for a table of rows.
 function failingLine(row, target) {
-  const failing = checksOf(row, target).filter((check) => checkResult(row, check) === "failed");
+  const failing = checksOf(row, target).filter((check) => check[K.decides] && checkResult(row, check) === "failed");
   if (!failing.length) return null;
   const label = (check) => oneLine(row.string(check[K.name]) || row.string(check[K.text]) || row.string(check[K.type]) || "", 60);
   const more = failing.length - MAX_FAILING;
