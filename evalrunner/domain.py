@@ -55,7 +55,8 @@ class Sample:
     """One input of the dataset.
 
     `expected` holds every accepted answer as text; it is empty for samples without one. `metadata` maps the names of the
-    source columns to their values. `index` is the position in the selected order, from 0.
+    source columns to their values. `index` is the position in the selected order, from 0. `checks` is what the row itself
+    asks of an answer, as plain data; None for rows without checks.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Sample:
     metadata: Mapping[str, Any] = EMPTY
     messages: tuple[Message, ...] | None = None
     index: int = 0
+    checks: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "model", "on_n
 OWN_MODEL = frozenset({"toxicity"})  # scorers whose option `model` is none that is asked over the network
 """Keys of the suite itself besides `type`; options of a factory cannot have these names."""
 
+NEGATION = "not_"
+NEGATE = "evalrunner.scorers.pass_rule:negate"
 MAX_MESSAGE_LENGTH = 300  # characters of an error message of user code
 
 
@@ -144,9 +146,26 @@ def resolve(group: Group, reference: str, *, folder: Path) -> Factory:
     """The factory that a suite's `type:` names; files are relative to `folder`. Raises ReferenceProblem."""
     if ":" in reference:
         factory = load_attribute(reference, folder=folder)
+    elif group == "scorers" and is_negation(reference):
+        factory = load_attribute(NEGATE, folder=None)(load(group, reference.removeprefix(NEGATION)))
     else:
         factory = load(group, reference)
     return check_factory(reference, factory)
+
+
+def is_negation(name: str) -> bool:
+    """Whether a name is that of a scorer with `not_` in front: 1 where the scorer does not pass, else 0."""
+    names = known_names("scorers")
+    return name.startswith(NEGATION) and name not in names and name.removeprefix(NEGATION) in names
+
+
+def home_of(kind: str) -> str:
+    """Where the factory of a type of scorer is: `module:attribute`; of a negation that of the scorer."""
+    return (
+        kind
+        if ":" in kind
+        else known_names("scorers").get(kind.removeprefix(NEGATION) if is_negation(kind) else kind, kind)
+    )
 
 
 def load_attribute(reference: str, *, folder: Path | None) -> Any:

@@ -66,7 +66,7 @@ class RunRef:
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """Identifies a sample across runs: the id, and hashes of input and expected output."""
+    """Identifies a sample across runs: the id, and hashes of the input, and of the expected output with the checks."""
 
     id: str
     input: str
@@ -143,7 +143,8 @@ def baseline_path(suite_folder: Path, suite: str, name: str) -> Path:
 def sample_key(sample: Sample) -> SampleKey:
     """The key of a sample, the same for a sample of a dataset and for one read back from a row log."""
     content = sample.input if sample.input is not None else sample.metadata
-    return SampleKey(sample.id, _hash(content), _hash(list(sample.expected)))
+    expected: Any = list(sample.expected)
+    return SampleKey(sample.id, _hash(content), _hash(expected if sample.checks is None else [expected, sample.checks]))
 
 
 def _hash(value: Any) -> str:
@@ -190,6 +191,7 @@ def _content(sample: Sample, rows: Iterable[Row | None]) -> dict[str, Any]:
         "input": sample.input,
         "expected": list(sample.expected),
         "metadata": dict(sample.metadata),
+        **({"checks": sample.checks} if sample.checks is not None else {}),
         "outputs": [
             {"text": answer.text, "finish_reason": answer.finish_reason, **({"tool_calls": list(answer.tool_calls)} if answer.tool_calls else {})}
             if isinstance(answer, Completion)
@@ -334,6 +336,8 @@ def _row_of(data: Mapping[str, Any], epochs: int) -> BaselineRow:
     content = None
     if "outputs" in data:
         stored = {name: data[name] for name in ("input", "expected", "metadata", "outputs")}
+        if "checks" in data:
+            stored["checks"] = data["checks"]
         content = respell(stored, data.get("spelling"))
     key = SampleKey(data["id"], data["input_hash"], data["expected_hash"])
     if any(len(values) != epochs for values in scores.values()) or not isinstance(key.id, str):

@@ -76,7 +76,10 @@ def _of_baseline(baseline: Baseline) -> StoredAnswers:
 
 def _sample_of(row: BaselineRow) -> Sample:
     content = row.content or {}
-    return Sample(row.key.id, content.get("input"), tuple(content.get("expected", ())), content.get("metadata") or {})
+    return Sample(
+        row.key.id, content.get("input"), tuple(content.get("expected", ())), content.get("metadata") or {},
+        checks=content.get("checks"),
+    )  # fmt: skip
 
 
 def _answers_of(row: BaselineRow) -> Iterator[Completion | Failure]:

@@ -6,6 +6,7 @@ id when rows are added, sorted or removed.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,11 +19,12 @@ from unicodedata import category
 from evalrunner.datasets.json import parse_cell, parse_list, parse_python_list
 from evalrunner.datasets.records import Record
 from evalrunner.domain import Message, Sample
-from evalrunner.errors import nearest
+from evalrunner.errors import SuiteError, nearest
 from evalrunner.prompts import ABSENT, ConversationError, find_value, read_conversation
 from evalrunner.spelling import Spelled, SpelledBool
 from evalrunner.storage import KeyTable, canonical_json
 from evalrunner.suite.schema import ColumnSpec, ColumnsSpec
+from evalrunner.suite.yaml import parse_document
 
 MAX_COLUMNS_NAMED = 12  # in an error; a wide table has hundreds
 COMMON_INPUT_NAMES = ("question", "prompt", "query", "instruction", "problem", "text", "user_input", "q")
@@ -54,6 +56,7 @@ class SampleFields(NamedTuple):
     input: Any
     expected: tuple[str, ...]
     messages: tuple[Message, ...] | None
+    checks: Any = None
 
 
 class ColumnMapper:
@@ -65,6 +68,8 @@ class ColumnMapper:
         self._get_id = _single(columns.id, "id")
         self._get_input = _single(columns.input, "input")
         self._get_messages = _single(columns.messages, "messages")
+        self.checks_column = _names(columns.checks, "checks")[0]
+        self._get_checks = _single(columns.checks, "checks")
         self._get_expected = [(name, getter(name)) for name in _names(columns.expected, "expected")]
         self._split = columns.expected.split if columns.expected is not None else None
         self._json = columns.expected is not None and columns.expected.json is True
@@ -85,7 +90,8 @@ class ColumnMapper:
     def fields(self, record: Record) -> SampleFields:
         """The fields of a sample. Raises RecordError for the first problem."""
         messages = self._messages(record)
-        return SampleFields(self._id(record), self._input(record, messages), self._expected(record), messages)
+        checks = self._checks(record)
+        return SampleFields(self._id(record), self._input(record, messages), self._expected(record), messages, checks)
 
     def problems(self, record: Record) -> list[RecordError]:
         """All problems of a record whose fields could not be read."""
@@ -100,7 +106,7 @@ class ColumnMapper:
                 self._input(record, messages)
             except RecordError as wrong:
                 problems.append(wrong)
-        for read in (self._id, self._expected):
+        for read in (self._id, self._expected, self._checks):
             try:
                 read(record)
             except RecordError as wrong:
@@ -169,6 +175,22 @@ class ColumnMapper:
                 answers = [answer.strip() for answer in text.split(self._split)]
             yield from (answer for answer in answers if answer)
 
+    def sample(self, name: str, fields: SampleFields, record: Record, index: int) -> Sample:
+        """The sample of a record. Its checks are no data of the sample."""
+        column = self.checks_column
+        if column in record:
+            record = {name: item for name, item in record.items() if name != column}
+        return Sample(name, fields.input, fields.expected, record, fields.messages, index, fields.checks)
+
+    def _checks(self, record: Record) -> Any:
+        """The checks of a row as data: a cell of text holds them in YAML or JSON. None where there are none."""
+        value = self._get_checks(record)
+        if value is ABSENT:
+            if self._columns.checks is not None and self._text_only:
+                raise _missing("checks", self._columns.checks, record, text_only=True)
+            return None
+        return parse_checks(self.checks_column, value) if isinstance(value, str) else value
+
     def _messages(self, record: Record) -> tuple[Message, ...] | None:
         spec = self._columns.messages
         value = self._get_messages(record)
@@ -189,6 +211,35 @@ class ColumnMapper:
             return True
         listed = isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
         return listed and self._get_input(record) is ABSENT
+
+
+def parse_checks(column: str, text: str) -> Any:
+    """The checks in a cell, as YAML or JSON; None for an empty one. Raises RecordError with the line inside the cell."""
+    if not text or text.isspace():
+        return None
+    try:
+        data = _parsed_checks(text)
+    except SuiteError as broken:
+        problem = broken.problems[0]
+        line = problem.where.split(":")[1:2]
+        place = f" (line {line[0]} of the cell)" if line and "\n" in text.strip() else ""
+        raise RecordError(f"has a column {column!r} that is not YAML{place}: {problem.message}") from None
+    if isinstance(data, str):
+        return [data]
+    if not isinstance(data, list | dict):
+        raise RecordError(f"has a column {column!r} that holds no checks; write a list such as [{{contains: 30 days}}]")
+    return data
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed_checks(text: str) -> Any:
+    """The data in a cell; cells of one text share it, as nothing changes it."""
+    if text.lstrip()[:1] in JSON_STARTS:
+        try:
+            return parse_cell(text)
+        except ValueError:  # a list of YAML in one line begins as one of JSON
+            pass
+    return parse_document(text, file="cell", base=("dataset", "rows")).data
 
 
 def _structured(column: Any, text: str) -> Any:
@@ -361,7 +412,8 @@ def content_id(fields: SampleFields) -> str:
 
 def digest_line(sample: Sample) -> bytes:
     """The canonical JSON of a sample, of which the digest of a dataset is made."""
-    return canonical([sample.id, sample.input, sample.expected, sample.metadata, sample.messages])
+    fields = [sample.id, sample.input, sample.expected, sample.metadata, sample.messages]
+    return canonical(fields if sample.checks is None else [*fields, sample.checks])
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,11 @@ class SampleSource:
         samples = f"none of the {len(self._selection.ids):,} samples that {self._selection.reason}"
         return Problem("", "dataset", f"{samples} is in {self.display_name}{where}; did their ids or texts change?")
 
+    def peek(self) -> Iterator[Sample]:
+        """The samples as far as they can be read, before the scan. Problems are left to the scan; ids may differ."""
+        limit = None if self._spec.shuffle is not None else self._spec.limit
+        return (item for item, _ in itertools.islice(self._rows.iter_samples(ScanObserver(), LaterPassIds({})), limit))
+
     def __iter__(self) -> Iterator[Sample]:
         """The samples, with the ids and in the order of the scan. Raises RunError if the source has changed."""
         if self._count is None:
@@ -321,7 +326,7 @@ class SourceRows:
                     continue
                 if cells and detects and not mapper.lists and any(map(is_list, fields.expected)):
                     observer.on_list(mapper.expected_columns[0])
-                yield Sample(name, fields.input, fields.expected, record, fields.messages, index), location
+                yield mapper.sample(name, fields, record, index), location
                 index += 1
 
     def problems(self, report: ScanReport, ids: FirstPassIds) -> list[Problem]:
@@ -548,9 +553,10 @@ class Shuffle:
                 file.seek(offset)
                 text, _, location = file.readline().rstrip(b"\n").rpartition(SEPARATOR)
                 fields, spelling = json.loads(text)
-                name, value, expected, metadata, listed = respell(fields, spelling)
+                name, value, expected, metadata, listed, checks = respell(fields, spelling)
                 messages = None if listed is None else tuple(listed)
-                yield Sample(name, value, tuple(expected), metadata, messages, index), location.decode(errors="replace")
+                sample = Sample(name, value, tuple(expected), metadata, messages, index, checks)
+                yield sample, location.decode(errors="replace")
 
 
 def rank_of(name: str, seed: int) -> int:
@@ -566,7 +572,7 @@ class _SampleWriter:
         self._end = 0
 
     def __call__(self, sample: Sample, location: str) -> int:
-        fields = [sample.id, sample.input, sample.expected, sample.metadata, sample.messages]
+        fields = [sample.id, sample.input, sample.expected, sample.metadata, sample.messages, sample.checks]
         suffix = location.encode(errors="replace").replace(b"\n", b" ")
         line = json.dumps([fields, spellings(fields)]).encode() + SEPARATOR + suffix + b"\n"
         start, self._end = self._end, self._end + len(line)

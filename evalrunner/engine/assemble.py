@@ -12,13 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from evalrunner.baselines.file import RunRef
+from evalrunner.baselines.file import Baseline, RunRef
 from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
 from evalrunner.datasets.resolve import open_dataset
 from evalrunner.datasets.source import SampleSource
 from evalrunner.domain import Preparable, Sample, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool, kind_of
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
+from evalrunner.engine.check_assembly import (
+    CheckJudges,
+    assemble_checks,
+    discover,
+    known_judges,
+    known_models,
+    planned_checks,
+)
 from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck, conversations_of, foreign_baselines
 from evalrunner.engine.destinations import destinations_of
 from evalrunner.engine.plan import (
@@ -31,6 +39,7 @@ from evalrunner.engine.plan import (
     StoredSamples,
     provenance_of,
 )
+from evalrunner.engine.row_checks import RowChecks
 from evalrunner.errors import Problem, SuiteError, listed, nearest
 from evalrunner.example_models import EMBEDDING
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
@@ -51,6 +60,8 @@ from evalrunner.plugins import (
 )
 from evalrunner.prompts import Prompt, PromptedTarget, compile_prompt
 from evalrunner.scorers.call import BoundScorer
+from evalrunner.scorers.instances import ScorerInstances
+from evalrunner.scorers.templated import templated_scorer
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
 from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Design, Measure, builtin_measures
 from evalrunner.storage import cache_folder
@@ -102,6 +113,7 @@ class Assembler:
     limits: Limits = STANDARD
     failed: FailedSamples | None = None
     reading: Callable[[int], None] | None = None
+    samples: SampleSource | StoredSamples | None = None
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite. Raises SuiteError with every problem of the file."""
@@ -111,41 +123,41 @@ class Assembler:
 
     def _assemble(self, suite: Suite) -> Plan:
         if self.stored is not None:  # stored answers keep the order of their run
-            shuffle = self.stored.provenance.dataset.shuffle
-            suite = replace(suite, dataset=replace(suite.dataset, shuffle=shuffle))
+            suite = replace(suite, dataset=replace(suite.dataset, shuffle=self.stored.provenance.dataset.shuffle))
         calls = MiddlewareStack(
             suite.run, StopSignal(self.stop), self.timing, cache_folder() / CACHE_FILE, self.trace, self.refresh
         )
         if self.failed is not None:
             self._select_failed(suite)
         targets = [item for spec in suite.targets if (item := self._target(suite, spec, calls)) is not None]
+        self.samples = dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         scorers = [scorer for spec in suite.scorers if (scorer := self._scorer(suite, spec, calls)) is not None]
-        measures = self._measures(suite, scorers)
+        judges, row_checks = self._checks(suite, scorers, calls)
         design = design_of(suite, self.document)
-        gates = self._gates(suite, measures, design, broken=len(scorers) < len(suite.scorers))
-        resolver = BaselineResolver(
-            suite.folder, suite.name, self.runs, addresses=suite.tracking.addresses, candidate=self.candidate,
-            restrictions=self.document.restrictions,
-        )  # fmt: skip
-        baselines = resolve_baselines(self.document, [gate.spec for gate in gates], resolver) if self.gating else {}
-        dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
+        gates = self._early_gates(suite, scorers, row_checks, judges, design)
+        baselines = self._baselines(suite, gates) if self.gating else {}
         self.document.raise_problems()
         assert dataset is not None  # None is a problem
         columns = ColumnCheck(design, conversations=conversations_of(suite))
         keys = SampleKeyIndex() if baselines else None
         check = DatasetCheck(
             suite, targets, scorers, columns, gates if self.failed is None else (), rescored=self.stored is not None,
-            document=self.document,
+            document=self.document, row_checks=row_checks,
         )  # fmt: skip
         checks = _counted(keys.then(check) if keys else check, self.reading)
         scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(checks, prefix=self.prefix))
         if scan is not None:
+            if row_checks.present:  # now with every name in the data
+                scorers = [*scorers, *_planned(suite, row_checks, judges)]
+                gates = self._gates(suite, scorers, design)
+                check.scorers, check.gates = scorers, gates if self.failed is None else ()
+            elif not suite.scorers:
+                self.document.problem((), "needs 'scorers', such as scorers: [exact_match]; no row has checks")
             check.report(self.document, scan, dataset.display_name)
             scan = replace(scan, notices=(*scan.notices, *check.notices(scan), *self._absent_failed(suite, scan.count)))
         else:
             check.report_unscanned(self.document)
         self.document.raise_problems()
-        models = tuple(self.models)
         provenance = provenance_of(suite, scan, targets, scorers)
         count = scan.count if self.stored is None else max(scan.count, self.stored.planned)
         provenance = replace(provenance, dataset=replace(provenance.dataset, rows=count))
@@ -155,10 +167,18 @@ class Assembler:
         if scan is not None and keys is not None and self.stored is None:
             scan = replace(scan, notices=(*scan.notices, *foreign_baselines(baselines.values(), keys.keys.values())))
         return Plan(
-            suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, provenance, models, design=design,
+            suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, provenance, tuple(self.models), design=design,
             baselines=baselines, keys=keys.keys if keys is not None else {}, stored=self.stored,
             population=replace(columns.population, count=count), failed=self.failed,
         )  # fmt: skip
+
+    def _baselines(self, suite: Suite, gates: Sequence[Gate]) -> dict[str, Baseline]:
+        """The baselines that gates name, as far as they exist."""
+        resolver = BaselineResolver(
+            suite.folder, suite.name, self.runs, addresses=suite.tracking.addresses, candidate=self.candidate,
+            restrictions=self.document.restrictions,
+        )  # fmt: skip
+        return dict(resolve_baselines(self.document, [gate.spec for gate in gates], resolver))
 
     def _select_failed(self, suite: Suite) -> None:
         """Reduce the failed samples to those of the suite's targets. Raises SuiteError if there are none."""
@@ -197,9 +217,33 @@ class Assembler:
                     self.document.problem(scorer.spec.key_path, message)
                 taken[part.cell] = f"{part.name!r} of {scorer.bound.name!r}"
         measures = [measure for scorer in scorers for measure in scorer.measures]
-        if len(scorers) == len(suite.scorers):
+        if {spec.name for spec in suite.scorers} <= {scorer.bound.name for scorer in scorers}:
             self._check_headline(suite, [measure.name for measure in measures])
         return measures
+
+    def _checks(
+        self, suite: Suite, scorers: Sequence[PlannedScorer], calls: MiddlewareStack
+    ) -> tuple[CheckJudges, RowChecks]:
+        """The checks of the suite and what reads those of rows, with the judges that they ask."""
+        ask, embed = (partial(one, suite, calls=calls) for one in (self._judge_session, self._model_session))
+        judges = CheckJudges(suite, ask, embed, known_judges(suite), known_models(suite))
+        taken = {measure.name: "a built-in metric" for measure in ALL_BUILTIN_MEASURES}
+        taken.update({spec.name: f"the scorer {spec.name!r}" for spec in suite.scorers})
+        taken.update({part.cell: f"a part of {one.bound.name!r}" for one in scorers for part in one.bound.parts})
+        return judges, assemble_checks(suite, self.document, self._context(suite, {}), judges, taken)
+
+    def _early_gates(
+        self, suite: Suite, scorers: Sequence[PlannedScorer], checks: RowChecks, judges: CheckJudges, design: Design
+    ) -> tuple[Gate, ...]:
+        """The gates before the data is read. If one names what is not known, the data is searched for checks first."""
+        before = len(self.document.problems)
+        gates = self._gates(suite, [*scorers, *_planned(suite, checks, judges)], design)
+        if len(self.document.problems) > before and self.samples is not None:
+            discover(checks, self.samples.peek())
+            if checks.present:
+                del self.document.problems[before:]
+                gates = self._gates(suite, [*scorers, *_planned(suite, checks, judges)], design)
+        return gates
 
     def _check_headline(self, suite: Suite, names: Sequence[str]) -> None:
         """Report a `headline` that is neither a scorer nor a part."""
@@ -367,7 +411,9 @@ class Assembler:
         return handle
 
     def _scorer(self, suite: Suite, spec: ScorerSpec, calls: MiddlewareStack) -> PlannedScorer | None:
-        instance = self._make("scorers", spec.type, spec, suite)
+        instance = self._templated(suite, spec)
+        if instance is False:
+            instance = self._make("scorers", spec.type, spec, suite)
         if instance is None:
             return None
         scorer = instance if isinstance(instance, Scorer) else Scorer(instance)
@@ -387,6 +433,18 @@ class Assembler:
         if session is not None and bound.wants_judge and bound.wants_model:
             session.companion = self._model_session(suite, spec, bound, calls)
         return None if session is None else PlannedScorer(bound, spec, session)
+
+    def _templated(self, suite: Suite, spec: ScorerSpec) -> Any:
+        """The scorer for options with templates; False if they have none, None if they are wrong, which is added."""
+        path = (*spec.key_path, "type") if self.document.keys.get((*spec.key_path, "type")) else spec.key_path
+        instances = ScorerInstances(self._context(suite, {}))
+        if self._guard(path, lambda: instances.factory(spec.type)) is None:
+            return None
+        templates = self._guard(spec.key_path, lambda: instances.templates(spec.type, spec.options))
+        if templates is None or templates.fill is None:
+            return False if templates is not None else None
+        samples = self.samples.peek() if self.samples is not None else ()
+        return self._guard(spec.key_path, lambda: templated_scorer(instances, spec, templates, samples))
 
     def _judge_session(
         self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, calls: MiddlewareStack
@@ -436,14 +494,16 @@ class Assembler:
             spec.model.params, context.tally, context.breaker,
         )  # fmt: skip
 
-    def _gates(self, suite: Suite, measures: list[Measure], design: Design, *, broken: bool) -> tuple[Gate, ...]:
+    def _gates(self, suite: Suite, scorers: Sequence[PlannedScorer], design: Design) -> tuple[Gate, ...]:
+        measures = self._measures(suite, scorers)
+        names = {scorer.bound.name for scorer in scorers}
         builder = GateBuilder(
             self.document,
             [*measures, *builtin_measures(streaming=suite.streaming)],
             targets=[target.name for target in suite.targets],
             design=design,
             epochs=suite.run.epochs,
-            broken=broken,
+            broken=not names.issuperset(spec.name for spec in suite.scorers),
             stop_early=suite.run.stop_early,
         )
         return builder.build(suite.gates)
@@ -461,6 +521,11 @@ def _call_context(label: str, side: Side, opened: EndpointHandle, pace: PaceSpec
         max_concurrency=opened.max_concurrency or connection_limit(wanted),
         enforces_timeout=opened.enforces_timeout,
     )
+
+
+def _planned(suite: Suite, checks: RowChecks, judges: CheckJudges) -> tuple[PlannedScorer, ...]:
+    """The scorer `checks`, if the suite or a row read so far has any."""
+    return (planned_checks(checks, judges, suite),) if checks.present else ()
 
 
 async def prepare_scorers(plans: Sequence[Plan], notify: Callable[[str], None]) -> None:

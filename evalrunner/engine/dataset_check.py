@@ -20,10 +20,12 @@ from evalrunner.datasets.source import Scan
 from evalrunner.domain import Sample, SampleFilter, SampleValidator
 from evalrunner.endpoints.pricing import unbounded_part
 from evalrunner.engine.plan import PlannedScorer, PlannedTarget
+from evalrunner.engine.row_checks import NAME as CHECKS
+from evalrunner.engine.row_checks import RowChecks
 from evalrunner.errors import PlacedProblem, nearest
 from evalrunner.formatting import counted, one_line, plain_text
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.plugins import known_names
+from evalrunner.plugins import home_of, known_names
 from evalrunner.prompts import ABSENT, MESSAGES, find_value
 from evalrunner.stats.summary import Design, Groups, Population
 from evalrunner.suite.schema import ColumnSpec, KeyPath, Suite
@@ -45,9 +47,7 @@ EXPECTED_NAMES = frozenset(
      "referenceanswer", "goldanswer", "correctresponse", "referenceoutput", "referenceoutputs", "expecteds"}
 )  # fmt: skip
 # Checks per row in other tools: a column of each assertion (promptfoo's CSV files), or a list of them
-CHECK_COLUMN = re.compile(
-    r"asserts?|assertions?|checks|assert_?set|__(expected|metric|threshold|config)\w*", re.IGNORECASE
-)
+CHECK_COLUMN = re.compile(r"asserts?|assertions?|assert_?set|__(expected|metric|threshold|config)\w*", re.IGNORECASE)
 NESTED_CHECKS = re.compile(r"asserts?|assertions?", re.IGNORECASE)
 TEMPLATE_CODE = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
 TEMPLATE_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
@@ -74,6 +74,7 @@ class DatasetCheck:
     gates: Sequence[Gate] = ()
     rescored: bool = False
     document: Document | None = None
+    row_checks: RowChecks | None = None
     count: int = 0
     without_expected: int = 0
     first_without: str = ""
@@ -121,11 +122,15 @@ class DatasetCheck:
         for prefix, validator in self._validators:
             if problem := validator.check(sample):
                 problems.append(prefix + problem)
+        if self.row_checks is not None:
+            problems.extend(self.row_checks.add(sample))
         return list(dict.fromkeys(problems)) if problems else ()
 
     def report(self, document: Document, scan: Scan, name: str) -> None:
         """Add the problems of the dataset as a whole to the document. `name` is that of the dataset in messages."""
         self.columns.report(document, scan.columns)
+        if self.row_checks is not None:
+            self.row_checks.report_columns(document, scan.columns)
         self._report_expected(document, scan, name)
         if not self._selects:
             for gate, problem in self.columns.empty_slices(self.gates):
@@ -469,8 +474,8 @@ def conversations_of(suite: Suite) -> dict[KeyPath, str]:
 def unread_check_problem(column: str) -> str:
     """What to do about a column of checks that nothing reads."""
     return (
-        f"the column {column!r} looks like checks of each row, but nothing reads it; use scorers, or a Python scorer "
-        f"that takes 'sample' and reads sample.metadata, or remove the column"
+        f"the column {column!r} looks like checks of each row in another format, but nothing reads it; write them in the "
+        f"column 'checks', such as [{{contains: 30 days}}], or remove the column"
     )
 
 
@@ -488,12 +493,10 @@ def unused_settings(suite: Suite, scorers: Sequence[PlannedScorer]) -> Iterator[
     for name in suite.prices:
         if name not in known and (hint := nearest(name, known)):
             yield f"prices: no model {name!r} in this suite{hint}"
-    if suite.prompt is None:
-        return
-    if typed:
+    if suite.prompt is not None and typed:
         plural = "s" if len(typed) > 1 else ""
         yield f"the prompt is not sent to target{plural} {_listed(typed)}; prompts are for models"
-    elif all(target.prompt is not None for target in suite.targets):
+    elif suite.prompt is not None and all(target.prompt is not None for target in suite.targets):
         yield "the prompt of the suite is not used: every target has its own"
 
 
@@ -582,7 +585,8 @@ def _texts(data: Any) -> Iterator[str]:
 
 def _is_custom(group: Any, kind: str) -> bool:
     """Whether a type is user-defined code, which may read any column."""
-    return kind == "python" or not known_names(group).get(kind, kind).startswith("evalrunner.")
+    home = home_of(kind) if group == "scorers" else known_names(group).get(kind, kind)
+    return kind in ("python", "not_python") or not (home.startswith("evalrunner.") or kind == CHECKS)
 
 
 def _listed(names: Sequence[str]) -> str:

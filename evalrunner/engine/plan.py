@@ -25,7 +25,7 @@ from evalrunner.errors import Problem, SuiteError
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.stack import CallContext, CallTally, MiddlewareStack
-from evalrunner.plugins import known_names
+from evalrunner.plugins import home_of
 from evalrunner.prompts import Prompt
 from evalrunner.redact import without_secrets
 from evalrunner.runs.provenance import (
@@ -140,6 +140,10 @@ class StoredSamples:
                 raise SuiteError(f"sample {sample.id!r}: {problems[0]}")
         answered = sum(1 for sample in self.samples if sample.expected)
         return Scan(len(self.samples), tuple(columns), self.digest or digest.hexdigest(), (), answered)
+
+    def peek(self) -> Iterator[Sample]:
+        """The samples before the scan."""
+        return iter(self.samples)
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
@@ -428,8 +432,10 @@ def _scorer_with_parts(scorer: PlannedScorer, folder: Path) -> Iterator[tuple[st
 
 def _scorer(scorer: PlannedScorer, folder: Path) -> ScorerProvenance:
     spec, declaration = scorer.spec, scorer.bound.scorer.declaration
-    reference = spec.type if ":" in spec.type else known_names("scorers").get(spec.type, spec.type)
-    custom = [] if reference.startswith("evalrunner.") else [reference]  # built-in ones have a version
+    reference = home_of(spec.type)
+    custom = (
+        [] if reference.startswith("evalrunner.") or spec.type == "checks" else [reference]
+    )  # built-in ones have a version
     return _of_declaration(
         declaration,
         spec.type,

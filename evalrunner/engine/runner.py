@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from evalrunner.clock import CLOCK
 from evalrunner.domain import Cell, Completion, Failure, Row, Sample
 from evalrunner.engine.plan import Job, Plan, PlannedScorer
+from evalrunner.engine.row_checks import NAME as CHECKS
+from evalrunner.engine.row_checks import Evaluation, RowChecks
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.deadline import RowDeadline, StopSignal, pause_deadline
 from evalrunner.plugins import name_of
@@ -346,6 +348,11 @@ class RowScorer:
 
     def __init__(self, scorers: Sequence[PlannedScorer], executor: Executor, stop: StopSignal) -> None:
         self.names = [name for scorer in scorers for name in scorer.bound.cell_names]
+        functions: list[object] = [scorer.bound.scorer.function for scorer in scorers]
+        self.checks = next((function for function in functions if isinstance(function, RowChecks)), None)
+        scorers = [
+            scorer for scorer, function in zip(scorers, functions, strict=True) if not isinstance(function, RowChecks)
+        ]
         self.bound = [scorer.bound for scorer in scorers]
         self.inline = [
             item.bound for item in scorers if item.bound.scorer.declaration.inline and not item.bound.is_async
@@ -368,6 +375,11 @@ class RowScorer:
                 cells[bound.name] = cell
                 if bound.parts:
                     cells.update(parts_without_call(bound, cell))
+        evaluation = None
+        if self.checks is not None and CHECKS not in cells:
+            evaluation = self.checks.evaluate(job.sample, answer)
+            if not evaluation.pending:
+                cells.update(evaluation.cells(self.checks.names))
         if isinstance(answer, Completion) and len(cells) < len(self.names):
             offered = offer(job.sample, answer)
             for bound in self.inline:
@@ -377,12 +389,14 @@ class RowScorer:
                     else:
                         cells[bound.name] = call_sync(bound, offered)
             if len(cells) < len(self.names):
-                cells.update(await self._score_slow(job, answer, deadline, cells))
+                cells.update(await self._score_slow(job, answer, deadline, cells, evaluation))
         return {name: cells[name] for name in self.names}
 
     def _reusable(self, stored: Mapping[str, Cell]) -> dict[str, Cell]:
         """The stored cells, without those of a scorer that lacks its cell or that of a part: it is called again."""
         cells = dict(stored)
+        if self.checks is not None and not cells.keys() >= {CHECKS, *self.checks.names}:
+            cells.pop(CHECKS, None)
         for bound in self.bound:
             if bound.parts and not cells.keys() >= {*bound.cell_names}:
                 for name in bound.cell_names:
@@ -390,7 +404,12 @@ class RowScorer:
         return cells
 
     async def _score_slow(
-        self, job: Job, answer: Completion, deadline: RowDeadline, finished: Collection[str]
+        self,
+        job: Job,
+        answer: Completion,
+        deadline: RowDeadline,
+        finished: Collection[str],
+        evaluation: Evaluation | None = None,
     ) -> dict[str, Cell]:
         """The cells of async and threaded scorers, run concurrently."""
         threaded = [bound for bound in self.threaded if bound.name not in finished]
@@ -412,16 +431,22 @@ class RowScorer:
             for result in results:
                 cells.update(result)
 
+        run = partial(asyncio.get_running_loop().run_in_executor, self.executor)
+        waiting = [call(bound, session) for bound, session in awaited] + ([call_threaded()] if threaded else [])
+        if evaluation is not None and evaluation.pending:
+            waiting.append(evaluation.finish(job.row, run, lambda: _is_canceled(self.stop)))
         try:
             async with deadline:
-                await asyncio.gather(
-                    *[call(bound, session) for bound, session in awaited], *([call_threaded()] if threaded else [])
-                )
+                await asyncio.gather(*waiting)
         except TimeoutError:
             timed_out = Failure("timeout", f"not done within the row timeout of {deadline.limit_s:g} s")
+            if evaluation is not None:
+                evaluation.give_up(timed_out)
             for bound in (*threaded, *[bound for bound, _ in awaited]):
                 if bound.name not in cells:
                     cells.update(cells_from(timed_out, bound))
+        if evaluation is not None and self.checks is not None:
+            cells.update(evaluation.cells(self.checks.names))
         return cells
 
 

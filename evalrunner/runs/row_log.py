@@ -35,7 +35,7 @@ DECODE_ERRORS = (ValueError, KeyError, AttributeError, TypeError)  # raised for 
 VERSION = 2
 """In version 1 the cause of a cell without a score was a prefix of its reason: `judge: unreadable verdict`."""
 READABLE_VERSIONS = (1, VERSION)
-SPELLED = ("input", "metadata")  # the fields whose numbers are as written in the dataset
+SPELLED = ("input", "metadata", "checks")  # the fields whose numbers are as written in the dataset
 _MARK = b',"sum":"'
 _EVENT = b'{"v":%d,"event":' % VERSION
 _CAUSES = frozenset(get_args(UnscoredCause) + get_args(FailureKind))
@@ -285,6 +285,8 @@ def row_to_record(row: Row) -> dict[str, Any]:
         "expected": sample.expected,
         "metadata": sample.metadata,
     }
+    if sample.checks is not None:
+        record["checks"] = sample.checks
     if answer.messages is not None:
         record["messages"] = answer.messages
     if isinstance(answer, Failure):
@@ -294,7 +296,7 @@ def row_to_record(row: Row) -> dict[str, Any]:
     else:
         record["completion"] = _completion_to_record(answer)
     record["cells"] = {name: _cell_to_record(cell) for name, cell in row.cells.items()}
-    texts = {name: inner for name in SPELLED if (inner := spellings(record[name])) is not None}
+    texts = {name: inner for name in SPELLED if (inner := spellings(record.get(name))) is not None}
     if texts:
         record["spelling"] = texts  # for readers to whom 1.10 is 1.1
     return record
@@ -364,6 +366,7 @@ def row_from_record(record: Mapping[str, Any]) -> Row:
         expected=tuple(record["expected"]),
         metadata=record["metadata"] or EMPTY,
         index=record["index"],
+        checks=record.get("checks"),
     )
     messages = tuple(record["messages"]) if "messages" in record else None
     answer: Completion | Failure

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evalrunner.errors import SuiteError
+from evalrunner.errors import SuiteError, nearest
 from evalrunner.redact import register_secrets_of, without_secrets
 from evalrunner.suite import gates, models, sections  # noqa: F401  they register the readers of their keys
 from evalrunner.suite.environment import suite_environment
 from evalrunner.suite.models import default_name
 from evalrunner.suite.options import RunOptions, flag_of
-from evalrunner.suite.schema import KeyPath, RunSpec, Suite, TargetSpec
+from evalrunner.suite.schema import DatasetSpec, KeyPath, RunSpec, Suite, TargetSpec
 from evalrunner.suite.sections import public_address, public_tracking
 from evalrunner.suite.untrusted import policy_of, refuse_untrusted, restrictions_of
 from evalrunner.suite.validate import SectionReader, is_section, keys_of, top_keys, without_nulls
@@ -93,12 +93,26 @@ def read_suite(document: Document) -> Suite | None:
     if document.restrictions is not None:
         refuse_untrusted(fields, document, document.restrictions, path.parent)
         document.raise_problems()  # nothing may be imported for what is refused
-    if not all(fields.get(name) for name in ("dataset", "targets", "scorers")):
+    if _scores_nothing(fields, data):
+        reader.report((), "needs 'scorers', such as scorers: [exact_match], or checks")
+    if not all(fields.get(name) for name in ("dataset", "targets")):
         return None
     resolved = _resolved(data, fields["targets"], fields.get("judge"))
     run = fields.pop("run", RunSpec())
     run = dataclasses.replace(run, egress=run.egress.within(document.hosts))
     return _in_random_order(Suite(**fields, run=run, path=path, folder=path.parent, resolved=resolved))
+
+
+def _scores_nothing(fields: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Whether a suite has neither scorers nor checks, and inline rows without checks; other rows are not known yet."""
+    if "scorers" in data or "checks" in data or any("scorers" in nearest(str(name), ["scorers"]) for name in data):
+        return False
+    dataset: DatasetSpec | None = fields.get("dataset")
+    if dataset is None:
+        return True
+    column = dataset.columns.checks
+    name = "checks" if column is None else str(column.column).partition(".")[0]
+    return dataset.rows is not None and not any(name in row for row in dataset.rows)
 
 
 def _in_random_order(suite: Suite) -> Suite:
@@ -140,6 +154,8 @@ def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: A
     if isinstance(public.get("dataset"), Mapping):
         public["dataset"] = public_address(public["dataset"])
     public["scorers"] = [_without_keys(item) for item in data.get("scorers") or []]
+    if "checks" in data:
+        public["checks"] = _without_keys_of_judges(data["checks"])
     rows = {
         name: public.pop(name) for name in ("dataset", "prompt") if name in public
     }  # whose keys are columns and roles
@@ -158,6 +174,15 @@ def _without_keys(item: Any) -> Any:
             for name, spec in asked.items()
         },
     }
+
+
+def _without_keys_of_judges(data: Any) -> Any:
+    """The data of checks without the secrets of their judges."""
+    if isinstance(data, list):
+        return [_without_keys_of_judges(item) for item in data]
+    if isinstance(data, Mapping):
+        return _without_keys({name: _without_keys_of_judges(item) for name, item in data.items()})
+    return data
 
 
 def apply_options(document: Document, options: RunOptions) -> None:

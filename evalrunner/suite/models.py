@@ -9,11 +9,12 @@ from typing import Any, get_args
 
 from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.example_models import HOSTED
-from evalrunner.plugin_table import BUILTIN, OPTION_OF_NAME
+from evalrunner.plugin_table import OPTION_OF_NAME
 from evalrunner.plugins import OWN_MODEL, known_names, load
 from evalrunner.redact import REDACTED, register_secret, register_secrets_of
 from evalrunner.secret_names import PLAIN_HEADERS, is_secret_name, looks_random
 from evalrunner.storage import is_file
+from evalrunner.suite.checks import read_form
 from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, has_variable, public_path, public_url
 from evalrunner.suite.schema import (
     KeyPath,
@@ -30,9 +31,6 @@ from evalrunner.suite.validate import Key, SectionReader, describe_value, keys_o
 from evalrunner.suite.yaml import dotted
 
 NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-CONSTANT_OPTIONS = frozenset(BUILTIN["scorers"]) - {"autoevals", "mlflow", "python"}
-"""Scorers whose options are constants. Those of autoevals and metrics of MLflow have templates of their own, user-defined functions may."""
-
 SERVICE = "http"  # the one built-in type of target whose calls use the network
 
 
@@ -280,52 +278,25 @@ def read_scorers(reader: SectionReader, data: Any, path: KeyPath) -> tuple[Score
 
 
 def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> ScorerSpec | None:
-    if "type" not in item:
-        hint = f"; did you mean {{type: {next(iter(item))}, …}}?" if len(item) == 1 else ""
-        reader.report(path, f"needs 'type', the name of a scorer{hint}")
+    keys = keys_of(ScorerSpec)
+    if any(item.get("type", name) in OWN_MODEL for name in item):
+        keys = {name: key for name, key in keys.items() if name != "model"}
+    form = read_form(item, keys, path, reader.report)
+    if form is None:
         return None
-    keys = {name: key for name, key in keys_of(ScorerSpec).items() if name != "model" or item["type"] not in OWN_MODEL}
-    fields = reader.fields(keys, item, path)
+    own = {"type": form.type, **form.beside}
+    fields = reader.fields(keys, own, path)
     kind = fields.get("type")
-    name = fields.get("name") if "name" in item else default_name(kind, item)
+    name = fields.get("name") if "name" in own else default_name(kind, {**own, **form.options})
     if kind is None or name is None:
         return None
     if not name or any(sign in name for sign in "/[]<>= \t\r\n") or not name.isprintable():
         reader.report((*path, "name"), f"{name!r} should have no spaces and none of / [ ] < > =")
     fields.setdefault("on_no_answer", default_on_no_answer(reader))
-    options = {key: value for key, value in item.items() if key not in keys}
+    options = dict(form.options)
     if (option := OPTION_OF_NAME.get(kind)) is not None:
         options.setdefault(option, name)
-    if kind in CONSTANT_OPTIONS:
-        refuse_templates(reader, options, path)
     return ScorerSpec(**{**fields, "name": name}, options=options, key_path=path)
-
-
-def refuse_templates(reader: SectionReader, value: Any, path: KeyPath) -> None:
-    """Report every template in the options of a scorer that takes constants only: nothing would fill it in."""
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            refuse_templates(reader, item, (*path, name))
-    elif isinstance(value, list | tuple):
-        for place, item in enumerate(value):
-            refuse_templates(reader, item, (*path, place))
-    elif isinstance(value, str) and (template := find_template(value)) is not None:
-        reader.report(
-            path,
-            f"has the template {template}, but this option is the same for every sample; for a value of the sample use "
-            "its accepted answers (columns: {expected: COLUMN}) or a Python scorer (type: python)",
-        )
-
-
-def find_template(text: str) -> str | None:
-    """The first `{{ … }}` or `{% … %}` of a text."""
-    places: list[tuple[int, int]] = []
-    for opening, closing in (("{{", "}}"), ("{%", "%}")):
-        start = text.find(opening)
-        end = text.find(closing, start + 2) if start >= 0 else -1
-        if end >= 0:
-            places.append((start, end + 2))
-    return text[slice(*min(places))] if places else None
 
 
 def default_on_no_answer(reader: SectionReader) -> NoAnswer:

@@ -8,7 +8,7 @@ Mappings that hold options of a factory keep them in `options`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -61,6 +61,7 @@ class ColumnsSpec:
     input: ColumnSpec | None = key("Source of the input (default: the column `input`)")
     expected: ColumnSpec | None = key("Source of the accepted answers (default: the column `expected`)")
     messages: ColumnSpec | None = key("Source of a conversation: a list of {role, content}")
+    checks: ColumnSpec | None = key("Source of the checks of a row (default: the column `checks`)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class DatasetSpec:
     path: str | None = key("File, glob, or - for standard input", path=True)
     rows: tuple[Mapping[str, Any], ...] | None = key("The rows, inline")
     type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, xlsx, or a reference to a custom one")
-    columns: ColumnsSpec = key("Source columns of id, input, expected and messages", default=ColumnsSpec())
+    columns: ColumnsSpec = key("Source columns of id, input, expected, messages and checks", default=ColumnsSpec())
     where: Mapping[str, Any] = key("Keep rows whose column equals the value, or any of a list", default=EMPTY)
     shuffle: int | None = key("Seed of a shuffle whose order is stable when rows are added")
     limit: int | None = key("Maximum samples to run", minimum=1)
@@ -212,6 +213,63 @@ class ScorerSpec:
     version: str | None = key("Version of the scorer; a new one makes old scores incomparable")
     on_no_answer: NoAnswer = key("How a missing answer counts", default="unscored")
     key_path: KeyPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSpec:
+    """A scorer applied to one row, with the rule when it passes; `negated` reverses that.
+
+    `threshold` is the score from which it passes, None where the scorer declares it. A row names its `judge` or `model`, the suite
+    may describe it. `where` narrows a check of the suite to some rows.
+    """
+
+    type: str
+    options: Mapping[str, Any] = EMPTY
+    negated: bool = False
+    name: str | None = None
+    weight: float = 1.0
+    threshold: float | None = None
+    extract: Any = None
+    judge: ModelSpec | str | None = None
+    model: ModelSpec | str | None = None
+    on_no_answer: NoAnswer | None = None
+    args: Mapping[str, Any] = EMPTY
+    where: Mapping[str, Any] = EMPTY
+    key_path: KeyPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckGroup:
+    """Checks that count as one: it passes if all of them do, or any, or the weighted share reaches `threshold`."""
+
+    rule: str
+    checks: tuple[AnyCheck, ...]
+    name: str | None = None
+    weight: float = 1.0
+    threshold: float | None = None
+    where: Mapping[str, Any] = EMPTY
+    key_path: KeyPath = ()
+
+
+AnyCheck: TypeAlias = CheckSpec | CheckGroup
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksSpec:
+    """Checks of every row, or of one. Without a `threshold` all of them have to pass."""
+
+    checks: tuple[AnyCheck, ...] = ()
+    threshold: float | None = None
+
+    def leaves(self) -> Iterator[CheckSpec]:
+        """Every check, those inside groups included."""
+        pending: list[AnyCheck] = [*reversed(self.checks)]
+        while pending:
+            item = pending.pop()
+            if isinstance(item, CheckGroup):
+                pending.extend(reversed(item.checks))
+            else:
+                yield item
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,7 +468,8 @@ class Suite:
     params: Mapping[str, Any] = key("Sampling parameters of every target, never of judges", default=EMPTY)
     judge: ModelSpec | None = key("The model that judge scorers ask")
     judge_check: JudgeCheckMode = key("Effect of a failed judge sanity check", default="on")
-    scorers: tuple[ScorerSpec, ...] = key("Scorers of every output", needed=", such as scorers: [exact_match]")
+    scorers: tuple[ScorerSpec, ...] = key("Scorers of every output", default=())
+    checks: ChecksSpec = key("Checks of every row, or of those that `where` names", default=ChecksSpec())
     headline: str | None = key("Scorer that leads tables, lists and the leaderboard; default: that of the first gate")
     on_no_answer: NoAnswer = key("How a missing answer counts", default="unscored")
     gates: tuple[GateSpec, ...] = key("Conditions that decide the verdict", default=())

@@ -103,7 +103,7 @@ def read_column(reader: SectionReader, item: Any, path: KeyPath) -> ColumnSpec |
     else:
         column = reader.value(item, str | tuple[str, ...], path)
         if not column:
-            return None
+            return ColumnSpec("") if column == "" and path[-1] == "checks" else None  # the column `checks` is data
         source = ColumnSpec(column)
     if path[-1] != "expected" and not isinstance(source.column, str):
         reader.report(path, "is a list; only 'expected' may come from several columns")

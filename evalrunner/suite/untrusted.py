@@ -11,17 +11,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from evalrunner.egress import Address, EgressPolicy
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.plugin_table import BUILTIN
+from evalrunner.plugins import NEGATION, is_negation, known_names
 from evalrunner.suite.environment import OPENAI_URL, VARIABLE, VARIABLE_NAME, keys_of_provider, provider_of
 from evalrunner.suite.options import RunOptions
 from evalrunner.suite.provider_hosts import PROVIDER_HOSTS, named_addresses
-from evalrunner.suite.schema import DatasetSpec, GateSpec, KeyPath, ModelSpec, ScorerSpec, TargetSpec
+from evalrunner.suite.schema import CheckSpec, DatasetSpec, GateSpec, KeyPath, ModelSpec, ScorerSpec, TargetSpec
 from evalrunner.suite.yaml import Document, dotted
 
 HUB_URL = "https://huggingface.co"
@@ -200,6 +201,9 @@ def refuse_untrusted(fields: Mapping[str, Any], document: Document, restrictions
         audit.model(judge)
     for scorer in fields.get("scorers") or ():
         audit.scorer(scorer)
+    if (checks := fields.get("checks")) is not None:
+        for check in checks.leaves():
+            audit.scorer(check)
     if (dataset := fields.get("dataset")) is not None:
         audit.dataset(dataset)
     if (name := fields.get("name")) and (restrictions.runs / name).is_symlink():
@@ -256,11 +260,13 @@ class _Audit:
         elif _is_python(spec.type):
             self.python((*path, "type"), repr(spec.type))
 
-    def scorer(self, spec: ScorerSpec) -> None:
+    def scorer(self, spec: ScorerSpec | CheckSpec) -> None:
         path = spec.key_path
         for model in (spec.judge, spec.model):
-            if model is not None:
+            if isinstance(model, ModelSpec):
                 self.model(model)
+        if isinstance(spec, ScorerSpec) and is_negation(spec.type):
+            spec = replace(spec, type=spec.type.removeprefix(NEGATION))
         if spec.type == "mlflow":
             self.python((*path, "type"), "a metric of MLflow")
         elif _is_python(spec.type):
@@ -394,6 +400,4 @@ def _are_functions(tools: Any) -> bool:
 
 def _endpoints() -> frozenset[str]:
     """The prefixes of models that this process or an installed package calls by itself."""
-    from evalrunner.plugins import known_names
-
     return frozenset(known_names("endpoints")) - {"http", "litellm", "openai"}

@@ -113,7 +113,6 @@ def test_all_problems_are_reported_at_once_with_line_and_column() -> None:
         "qa.yaml:1:32: dataset.limit: is 0; it should be at least 1",
         "qa.yaml:2:20: target.base_ur: unknown key; did you mean 'base_url'?",
         "qa.yaml:5:5: scorers[1]: duplicate name 'exact_match'; set `name:` on one of them",
-        "qa.yaml:6:5: scorers[2]: needs 'type', the name of a scorer; did you mean {type: toxicity, …}?",
         "qa.yaml:8:5: gates[0]: compares with '80%', which is not a finite number; write it as a share, 80/100",
         "qa.yaml:9:7: run.timeoutt: unknown key; did you mean 'timeout'?",
         "qa.yaml:9:28: run.epochs: is 'two'; it should be a whole number",
@@ -126,7 +125,7 @@ def test_missing_required_keys_are_named() -> None:
     ]
     assert problems("name: x\n") == [
         "qa.yaml:1:1: needs 'dataset' (the inputs), such as dataset: data/qa.csv",
-        "qa.yaml:1:1: needs 'scorers', such as scorers: [exact_match]",
+        "qa.yaml:1:1: needs 'scorers', such as scorers: [exact_match], or checks",
         "qa.yaml:1:1: needs 'target' (the system under test), such as target: local/smollm2-135m-instruct",
     ]
 

@@ -1,0 +1,130 @@
+"""The checks of a suite assembled: their scorers and judges, the names that the data has, and the scorer `checks`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from evalrunner.domain import Declaration, Sample, Scorer
+from evalrunner.engine.plan import PlannedScorer
+from evalrunner.engine.row_checks import NAME, SHARE, CheckProblem, RowChecks
+from evalrunner.plugins import BoundFunction, PluginContext
+from evalrunner.scorers.call import BoundScorer
+from evalrunner.scorers.instances import ScorerInstances
+from evalrunner.suite.schema import ModelSpec, ScorerSpec, Suite
+from evalrunner.suite.yaml import Document
+
+if TYPE_CHECKING:
+    from evalrunner.engine.judge import JudgeSession
+
+NAMED = Declaration(infer_binary=True, needs_answer=False, bare=True)
+SHARE_DECLARATION = Declaration(infer_binary=True, needs_answer=False)
+
+
+@dataclass(slots=True)
+class CheckJudges:
+    """The judges of checks, each opened once; its sanity check runs once for each type of check that it judges."""
+
+    suite: Suite
+    open: Callable[[ScorerSpec, BoundScorer], JudgeSession | None]
+    open_model: Callable[[ScorerSpec, BoundScorer], JudgeSession | None]
+    known: Mapping[str, ModelSpec] = field(default_factory=dict)
+    models: Mapping[str, ModelSpec] = field(default_factory=dict)
+    sessions: dict[Any, JudgeSession] = field(default_factory=dict)
+    opened: dict[int, JudgeSession] = field(default_factory=dict)
+
+    def find(self, judge: ModelSpec | str | None, kind: str, bound: BoundScorer) -> JudgeSession:
+        """The session for a check. Raises CheckProblem."""
+        known, what = (self.models, "model") if bound.wants_model else (self.known, "judge")
+        if isinstance(judge, str):
+            if judge not in known:
+                listed = ", ".join(map(repr, known)) or "none"
+                raise CheckProblem(f"the suite has no {what} {judge!r}; it has {listed}")
+            judge = known[judge]
+        spec = judge if judge is not None or bound.wants_model else self.suite.judge
+        if spec is None and bound.wants_model:
+            raise CheckProblem(f"{kind!r} asks a model; name it with model:")
+        if spec is None:
+            raise CheckProblem(f"{kind!r} needs a judge; add judge: MODEL to the suite, or pass --judge MODEL")
+        key = (id(spec), kind, bound.scorer.calibration_examples)
+        session = self.sessions.get(key)
+        if session is None:
+            session = self.sessions[key] = self._open(spec, kind, bound)
+        return session
+
+    def _open(self, spec: ModelSpec, kind: str, bound: BoundScorer) -> JudgeSession:
+        opened = self.opened.get(id(spec))
+        if opened is None:
+            section = ScorerSpec(NAME, kind, judge=spec, model=spec, key_path=(NAME,))
+            session = (self.open_model if bound.wants_model else self.open)(section, bound)
+            if session is None:
+                raise CheckProblem(f"its judge {spec.name!r} cannot be opened")
+            if self.opened:  # all count for the one scorer `checks`
+                session.calls = next(iter(self.opened.values())).calls
+            self.opened[id(spec)] = session
+            return session
+        return replace(opened, bound=bound, check=None, attempts=0, checking=None)
+
+
+def known_judges(suite: Suite) -> dict[str, ModelSpec]:
+    """The judges that a row can name: those of the suite, of its scorers and of its checks."""
+    specs = [suite.judge, *(scorer.judge for scorer in suite.scorers)]
+    specs += [leaf.judge for leaf in suite.checks.leaves() if isinstance(leaf.judge, ModelSpec)]
+    return {spec.name: spec for spec in reversed(specs) if spec is not None}
+
+
+def known_models(suite: Suite) -> dict[str, ModelSpec]:
+    """The models for embeddings or moderation that a row can name: those of scorers and checks of the suite."""
+    specs = [scorer.model for scorer in suite.scorers]
+    specs += [leaf.model for leaf in suite.checks.leaves() if isinstance(leaf.model, ModelSpec)]
+    return {spec.name: spec for spec in reversed(specs) if spec is not None}
+
+
+def assemble_checks(
+    suite: Suite, document: Document, context: PluginContext, judges: CheckJudges, taken: Mapping[str, str]
+) -> RowChecks:
+    """The checks of a suite, before its data is read. Problems are added to the document.
+
+    Only inline rows of a trusted suite may name user-defined code: data cannot.
+    """
+    inline = suite.dataset.rows is not None
+    confined = not inline or document.restrictions is not None
+    checks = RowChecks(
+        ScorerInstances(context),
+        ScorerInstances(context),
+        judges.find,
+        _default(document),
+        allows_code=not confined,
+        places=lambda path: document.problem_at(path, "").where,
+        taken={**taken, NAME: "the scorer of all checks"},
+    )
+    checks.use(suite.checks, document.problem)
+    return checks
+
+
+def _default(document: Document) -> Any:
+    choice = document.data.get("on_no_answer")
+    return choice if choice in ("unscored", "zero") else "unscored"
+
+
+def planned_checks(checks: RowChecks, judges: CheckJudges, suite: Suite) -> PlannedScorer:
+    """The scorer `checks`, with a part for the share and one for each name found so far."""
+    parts = {SHARE: SHARE_DECLARATION, **dict.fromkeys(checks.names, NAMED)}
+    declaration = Declaration(binary=True, needs_answer=False, parts=parts)
+    function: Any = checks  # the runner calls it in its own way
+    plain = BoundScorer.bind(NAME, Scorer(_not_called, declaration))
+    bound = replace(plain, scorer=Scorer(function, declaration), call=BoundFunction(_not_called, (), {}))
+    data = suite.resolved.get(NAME)
+    spec = ScorerSpec(NAME, NAME, options={} if data is None else {NAME: data}, key_path=(NAME,))
+    return PlannedScorer(bound, spec, next(iter(judges.sessions.values()), None))
+
+
+def _not_called(output: str) -> None:
+    """Stands for the checks where a function is expected."""
+
+
+def discover(checks: RowChecks, samples: Iterable[Sample]) -> None:
+    """Read the names of checks in the data before its first complete pass, which reports problems."""
+    for sample in samples:
+        checks.add(sample)

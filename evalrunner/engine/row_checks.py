@@ -1,0 +1,443 @@
+"""The checks of a run: those of the suite and of each row, compiled, and their cells for one answer.
+
+Rows are compiled as they come; rows with the same checks share what was compiled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from evalrunner.datasets.columns import as_keys, as_texts, key_of, known_columns
+from evalrunner.domain import Cell, Completion, Failure, NoAnswer, Sample, SampleValidator
+from evalrunner.errors import PlacedProblem, nearest
+from evalrunner.formatting import one_line, plain_text
+from evalrunner.plugins import NEGATION, ReferenceProblem, SignatureError
+from evalrunner.prompts import ABSENT, find_value
+from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
+from evalrunner.scorers.checks import NO_CHECKS, NOT_NAMED, AnyResult, CheckResult, GroupResult, RowVerdict
+from evalrunner.scorers.instances import OptionProblem, ScorerInstances
+from evalrunner.scorers.option_templates import OptionTemplates, names_of
+from evalrunner.scorers.pass_rule import PassRule
+from evalrunner.suite.checks import ChecksReader, main_option
+from evalrunner.suite.schema import AnyCheck, CheckGroup, CheckSpec, ChecksSpec, KeyPath, ModelSpec
+from evalrunner.suite.yaml import Document, dotted
+from evalrunner.templates import PromptError
+
+if TYPE_CHECKING:
+    from evalrunner.engine.judge import JudgeSession
+
+NAME: Final = "checks"
+SHARE: Final = "share"
+MAX_TEXT: Final = 120  # characters of a check in reports
+MAX_ROWS: Final = 2_048  # distinct lists of checks that stay compiled
+MAX_NAMES: Final = 200  # metrics; more are a column of ids
+CODE_TYPES: Final = frozenset({"python", "mlflow"})
+PROBLEMS = (OptionProblem, ReferenceProblem, SignatureError, PromptError, ValueError)
+
+
+class CheckProblem(ValueError):
+    """A check that cannot be ready for a row. The message begins with its place."""
+
+
+class ReadyCheck(NamedTuple):
+    """A check for one row: its scorer, when it passes, how reports show it, and the judge that it asks."""
+
+    bound: BoundScorer
+    rule: PassRule
+    text: str
+    judge: JudgeSession | None
+
+
+@dataclass(slots=True)
+class Leaf:
+    """A check, compiled. `ready` is the check for every row if no template differs."""
+
+    spec: CheckSpec
+    templates: OptionTemplates
+    of_suite: bool
+    ready: ReadyCheck | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A group of compiled checks."""
+
+    spec: CheckGroup
+    members: tuple[Leaf | Branch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledChecks:
+    """The checks of one row, or those of the suite."""
+
+    items: tuple[Leaf | Branch, ...] = ()
+    threshold: float | None = None
+
+    def leaves(self) -> Iterator[Leaf]:
+        """Every check, those in groups included."""
+        yield from _leaves(self.items)
+
+
+def _leaves(items: Iterable[Leaf | Branch]) -> Iterator[Leaf]:
+    for item in items:
+        if isinstance(item, Branch):
+            yield from _leaves(item.members)
+        else:
+            yield item
+
+
+@dataclass(slots=True)
+class RowChecks:
+    """The checks of a run. `find_judge` is the session of a judge for a check; a problem is its CheckProblem.
+
+    `places` says where a check of the suite is. `allows_code`: rows may name user-defined code, as the suite may.
+    `taken` are the names of other metrics. `names` and `judges` are what the samples so far have.
+    """
+
+    instances: ScorerInstances
+    row_instances: ScorerInstances
+    find_judge: Callable[[ModelSpec | str | None, str, BoundScorer], JudgeSession]
+    on_no_answer: NoAnswer
+    allows_code: bool
+    places: Callable[[KeyPath], str]
+    taken: Mapping[str, str] = field(default_factory=dict)
+    suite: CompiledChecks = CompiledChecks()
+    names: dict[str, None] = field(default_factory=dict)
+    present: bool = False
+    columns: dict[str, KeyPath] = field(default_factory=dict)
+    _rows: OrderedDict[str, CompiledChecks] = field(default_factory=OrderedDict)
+
+    def use(self, spec: ChecksSpec, report: Callable[[KeyPath, str], None]) -> None:
+        """Take the checks of the suite; problems that every row would have are reported."""
+        self.suite = CompiledChecks(self._compile(spec.checks, report, of_suite=True), spec.threshold)
+        self.present = self.present or bool(self.suite.items)
+        for leaf in self.suite.leaves():
+            self._note_columns(leaf.spec.where, (*leaf.spec.key_path, "where"))
+            if leaf.templates.fill is None:
+                try:
+                    self.make(leaf, None)
+                except CheckProblem as wrong:
+                    report(leaf.spec.key_path, str(wrong))
+        for item in _items(spec.checks):
+            if isinstance(item, CheckGroup):
+                self._note_columns(item.where, (*item.key_path, "where"))
+
+    def _note_columns(self, where: Mapping[str, Any], path: KeyPath) -> None:
+        for column in where:
+            self.columns.setdefault(column, (*path, column))
+
+    def _compile(
+        self, items: Iterable[AnyCheck], report: Callable[[KeyPath, str], None], *, of_suite: bool
+    ) -> tuple[Leaf | Branch, ...]:
+        compiled: list[Leaf | Branch] = []
+        for item in items:
+            if item.name is not None:
+                self._add_name(item.name, (*item.key_path, "name"), report)
+            if isinstance(item, CheckGroup):
+                compiled.append(Branch(item, self._compile(item.checks, report, of_suite=of_suite)))
+                continue
+            if not of_suite and not self.allows_code and (item.type in CODE_TYPES or ":" in item.type):
+                report(item.key_path, f"{item.type!r} runs code, which data cannot name; put the check into the suite")
+                continue
+            instances = self.instances if of_suite else self.row_instances
+            try:
+                templates = instances.templates(item.type, item.options)
+            except PROBLEMS as wrong:
+                report(item.key_path, str(wrong))
+                continue
+            compiled.append(Leaf(item, templates, of_suite))
+        return tuple(compiled)
+
+    def _add_name(self, name: str, path: KeyPath, report: Callable[[KeyPath, str], None]) -> None:
+        if name in self.taken:
+            report(path, f"{name!r} is also {self.taken[name]}; choose another name")
+        elif name not in self.names:
+            if len(self.names) >= MAX_NAMES:
+                report(path, f"there are more than {MAX_NAMES} names of checks; each is a metric of its own")
+                return
+            self.names[name] = None
+
+    def of_row(self, sample: Sample) -> CompiledChecks | None:
+        """The row's own checks, None if it has none. Raises CheckProblem."""
+        if sample.checks is None:
+            return None
+        key = repr(sample.checks)
+        row = self._rows.get(key)
+        if row is None:
+            problems: list[str] = []
+
+            def report(path: KeyPath, message: str) -> None:
+                problems.append(f"{dotted((NAME, *path))}: {message}")
+
+            spec = ChecksReader(report).read(sample.checks)
+            row = CompiledChecks(self._compile(spec.checks, report, of_suite=False), spec.threshold)
+            if problems:
+                raise CheckProblem("; ".join(problems))
+            self._rows[key] = row
+            if len(self._rows) > MAX_ROWS:
+                self._rows.popitem(last=False)
+        else:
+            self._rows.move_to_end(key)
+        return row
+
+    def make(self, leaf: Leaf, names: dict[str, Any] | None) -> ReadyCheck:
+        """The check for a row with these names. Raises CheckProblem."""
+        if leaf.ready is not None:
+            return leaf.ready
+        spec = leaf.spec
+        if spec.extract is not None:
+            raise CheckProblem("a check takes no 'extract'")
+        try:
+            options = leaf.templates.of(names or {})
+            instances = self.instances if leaf.of_suite else self.row_instances
+            scorer = instances.make(spec.type, options, spec.args, filled=leaf.templates.fill is not None)
+            bound = instances.bind(
+                NAME, scorer, on_no_answer=spec.on_no_answer or self.on_no_answer, extract=spec.extract
+            )
+            rule = PassRule.of(scorer.declaration, spec.threshold)
+            if rule is None:
+                raise CheckProblem(f"{spec.type!r} gives a number; add the threshold: from which it passes")
+            judge = self._session(spec, bound)
+        except PROBLEMS as wrong:
+            raise CheckProblem(str(wrong)) from None
+        ready = ReadyCheck(bound, rule, check_text(spec, options), judge)
+        if leaf.templates.fill is None:
+            leaf.ready = ready
+        return ready
+
+    def _session(self, spec: CheckSpec, bound: BoundScorer) -> JudgeSession | None:
+        """The judge or the model that a check asks. Raises CheckProblem."""
+        if spec.judge is not None and not bound.wants_judge:
+            raise CheckProblem(f"{spec.type!r} does not use a judge; remove 'judge'")
+        if spec.model is not None and not bound.wants_model:
+            raise CheckProblem(f"{spec.type!r} asks no model; remove 'model'")
+        if bound.wants_judge or bound.wants_model:
+            return self.find_judge(spec.judge if bound.wants_judge else spec.model, spec.type, bound)
+        return None
+
+    def add(self, sample: Sample) -> list[str]:
+        """The problems of a sample, before the first call."""
+        try:
+            row = self.of_row(sample)
+        except CheckProblem as wrong:
+            return [str(wrong)]
+        for column in [name for name in self.columns if find_value(sample.metadata, name) is not ABSENT]:
+            del self.columns[column]
+        problems: list[str] = []
+        if row is not None and row.items:
+            self.present = True
+        names: dict[str, Any] = {}
+        for checks in (self.suite, row):
+            for leaf in checks.leaves() if checks is not None else ():
+                if leaf.ready is not None and not isinstance(leaf.ready.bound.scorer.function, SampleValidator):
+                    continue
+                if leaf.spec.where and not applies(leaf.spec.where, sample):
+                    continue
+                names = names or names_of(sample)
+                if problem := self._problem(leaf, sample, names):
+                    problems.append(problem)
+        return problems
+
+    def _problem(self, leaf: Leaf, sample: Sample, names: dict[str, Any]) -> str | None:
+        path = leaf.spec.key_path
+        try:
+            ready = self.make(leaf, names)
+            function: object = ready.bound.scorer.function
+            problem = function.check(sample) if isinstance(function, SampleValidator) else None
+        except CheckProblem as wrong:
+            problem = str(wrong)
+        if problem is None:
+            return None
+        if leaf.of_suite:
+            return PlacedProblem(f"{dotted(path)}: {problem}", self.places(path))
+        return f"{dotted((NAME, *path))}: {problem}"
+
+    def report_columns(self, document: Document, columns: Iterable[str]) -> None:
+        """Report the columns of `where:` that no sample has."""
+        known = list(columns)
+        for name, path in self.columns.items():
+            hint = nearest(name, known) or f"; it has {known_columns(known)}"
+            document.problem(path, f"no sample has the column {name!r}{hint}")
+
+    def judged(self, sample: Sample) -> Iterator[ReadyCheck]:
+        """The checks of a sample that ask a judge."""
+        names = names_of(sample)
+        for leaf in self.active(sample):
+            ready = self.make(leaf, names)
+            if ready.judge is not None:
+                yield ready
+
+    def active(self, sample: Sample) -> Iterator[Leaf]:
+        """The checks that apply to a sample by their `where`."""
+        for checks in (self.suite, self.of_row(sample)):
+            yield from _active(checks.items if checks is not None else (), sample)
+
+    def evaluate(self, sample: Sample, answer: Completion | Failure) -> Evaluation:
+        """The checks of one answer, with the cells of all that are cheap."""
+        return Evaluation(self, sample, answer)
+
+
+def _items(items: Iterable[AnyCheck]) -> Iterator[AnyCheck]:
+    for item in items:
+        yield item
+        if isinstance(item, CheckGroup):
+            yield from _items(item.checks)
+
+
+def _active(items: Iterable[Leaf | Branch], sample: Sample) -> Iterator[Leaf]:
+    for item in items:
+        if item.spec.where and not applies(item.spec.where, sample):
+            continue
+        if isinstance(item, Branch):
+            yield from _active(item.members, sample)
+        else:
+            yield item
+
+
+def applies(where: Mapping[str, Any], sample: Sample) -> bool:
+    """Whether a sample has, in every column, the value or one of the list; text also matches as it is written."""
+    for column, wanted in where.items():
+        value = find_value(sample.metadata, column)
+        if isinstance(value, str) and value in as_texts(wanted):
+            continue
+        if key_of(value) not in as_keys(wanted) or value is ABSENT:
+            return False
+    return True
+
+
+def check_text(spec: CheckSpec, options: Mapping[str, Any]) -> str:
+    """A check on one line: `contains: 30 days`."""
+    name = f"{NEGATION}{spec.type}" if spec.negated else spec.type
+    main = main_option(spec.type)
+    if main is not None and main in options:
+        value = plain_text(options[main])
+    else:
+        value = ", ".join(f"{key}: {plain_text(item)}" for key, item in options.items())
+    return one_line(f"{name}: {value}" if value else name, MAX_TEXT)
+
+
+class Evaluation:
+    """The checks of one answer while they are called. `cells` are the results once nothing is pending."""
+
+    def __init__(self, checks: RowChecks, sample: Sample, answer: Completion | Failure) -> None:
+        self.checks, self.sample, self.answer = checks, sample, answer
+        self.threshold: float | None = None
+        self.pending: list[tuple[int, ReadyCheck]] = []
+        self.results: list[Cell | None] = []
+        self.ready: list[ReadyCheck | str] = []
+        self._names: dict[str, Any] | None = None
+        self._offered: Mapping[str, Any] | None = offer(sample, answer) if isinstance(answer, Completion) else None
+        self._leaves: dict[int, int] = {}
+        row = checks.of_row(sample)  # the first pass has seen that it can be read
+        self.items: list[Leaf | Branch] = []
+        for source in (checks.suite, row):
+            if source is not None:
+                self.items += source.items
+                self.threshold = source.threshold if source.threshold is not None else self.threshold
+        for leaf in _active(self.items, sample):
+            self._start(leaf)
+
+    def _start(self, leaf: Leaf) -> None:
+        """Call a cheap check at once; the others are pending."""
+        place = len(self.results)
+        self._leaves[id(leaf)] = place
+        ready = leaf.ready
+        if ready is None:
+            self._names = names_of(self.sample) if self._names is None else self._names
+            try:
+                ready = self.checks.make(leaf, self._names)
+            except CheckProblem as wrong:  # a template of a changed suite, over stored answers
+                self.ready.append(check_text(leaf.spec, leaf.spec.options))
+                self.results.append(Cell("error", reason=str(wrong), cause="function"))
+                return
+        self.ready.append(ready)
+        cell = cell_without_call(ready.bound, self.sample, self.answer)
+        if cell is None:
+            if ready.bound.scorer.declaration.inline and not ready.bound.is_async and self._offered is not None:
+                cell = call_sync(ready.bound, self._offered)
+            else:
+                self.pending.append((place, ready))
+        self.results.append(cell)
+
+    async def finish(self, row: str, run: Callable[[Callable[[], Any]], Any], is_canceled: Callable[[], bool]) -> None:
+        """Call the pending checks, those that are awaited at the same time; `run` calls a function in a thread.
+
+        `is_canceled` says whether a CancelledError is the runner's own.
+        """
+        if not isinstance(self.answer, Completion):
+            return
+        answer = self.answer
+        slow = [(place, ready) for place, ready in self.pending if not ready.bound.is_async]
+        awaited = [(place, ready) for place, ready in self.pending if ready.bound.is_async]
+
+        async def call(place: int, ready: ReadyCheck) -> None:
+            try:
+                self.results[place] = await self._call_awaited(ready, answer, row)
+            except asyncio.CancelledError:
+                if is_canceled():
+                    raise
+                self.results[place] = Cell("error", reason=f"{ready.text} raised CancelledError", cause="function")
+
+        async def call_slow() -> None:
+            offered = offer(self.sample, answer)
+            cells = await run(lambda: [call_sync(ready.bound, offered) for _, ready in slow])
+            for (place, _), cell in zip(slow, cells, strict=True):
+                self.results[place] = cell
+
+        await asyncio.gather(*[call(place, ready) for place, ready in awaited], *([call_slow()] if slow else []))
+
+    async def _call_awaited(self, ready: ReadyCheck, answer: Completion, row: str) -> Cell:
+        if ready.judge is None:
+            return await call_async(ready.bound, self.sample, answer, None)
+        refusal = await ready.judge.ensure_checked()
+        if refusal is not None:
+            return cell_from(refusal, ready.bound.scorer.declaration)
+        return await call_async(ready.bound, self.sample, answer, ready.judge.for_row(row))
+
+    def give_up(self, failure: Failure) -> None:
+        """End the checks that have no cell."""
+        self.results = [Cell.of_failure(failure) if cell is None else cell for cell in self.results]
+
+    def cells(self, names: Iterable[str]) -> dict[str, Cell]:
+        """The cells of the row: `checks`, its share, and one for each of the names."""
+        share = f"{NAME}/{SHARE}"
+        if not self.results:
+            return {NAME: NO_CHECKS, share: NO_CHECKS, **dict.fromkeys(names, NOT_NAMED)}
+        verdict = RowVerdict(tuple(self._results(self.items)), self.threshold)
+        named = verdict.named()
+        if isinstance(self.answer, Failure):
+            failed = Cell.of_failure(self.answer)
+            return {NAME: failed, share: failed, **{name: failed if name in named else NOT_NAMED for name in names}}
+        return {NAME: verdict.cell(), share: verdict.share(), **{name: named.get(name, NOT_NAMED) for name in names}}
+
+    def _results(self, items: Iterable[Leaf | Branch]) -> Iterator[AnyResult]:
+        for item in items:
+            if item.spec.where and not applies(item.spec.where, self.sample):
+                continue
+            spec = item.spec
+            if isinstance(item, Branch):
+                members = tuple(self._results(item.members))
+                if members:
+                    text = f"{item.spec.rule} of {len(item.spec.checks)}"
+                    yield GroupResult(item.spec.rule, members, text, spec.name, spec.weight, spec.threshold)
+                continue
+            place = self._leaves[id(item)]
+            ready, cell = self.ready[place], self.results[place]
+            assert cell is not None  # nothing is pending
+            name = f"{NEGATION}{item.spec.type}" if item.spec.negated else item.spec.type
+            if isinstance(ready, str):
+                yield CheckResult(name, ready, cell, None, spec.name, spec.weight)
+                continue
+            passed = _passes(ready, cell, negated=item.spec.negated)
+            yield CheckResult(name, ready.text, cell, passed, spec.name, spec.weight)
+
+
+def _passes(ready: ReadyCheck, cell: Cell, *, negated: bool) -> bool | None:
+    """Whether a check passes by its cell. A missing answer that counts as zero passes nothing."""
+    if cell.state != "scored" or cell.value is None:
+        return None
+    return cell.cause is None and ready.rule(cell.value) != negated

@@ -1,0 +1,219 @@
+"""The verdict of the checks of one row: whether it passes, its weighted share, and a value for each name.
+
+A check that could not be judged leaves the row without a score only if it could still change the outcome: the row is
+decided with every such check failing and with every one passing, and has a score where both agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from evalrunner.domain import Cell, JudgeCall
+from evalrunner.scorers.pass_rule import ROUNDING
+
+NO_CHECKS: Final = Cell("skipped", reason="the row has no checks")
+NOT_NAMED: Final = Cell("skipped", reason="the row has no check of this name")
+NOTHING_COUNTS: Final = Cell("skipped", reason="every check of the row has weight 0")
+
+Ends = tuple[bool, bool]
+"""Whether something passes if every check that could not be judged fails, and if every one passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One check of a row: its cell, and whether it passed, None where it could not be judged or does not apply."""
+
+    type: str
+    text: str
+    cell: Cell
+    passed: bool | None
+    name: str | None = None
+    weight: float = 1.0
+
+    @property
+    def ends(self) -> Ends | None:
+        """None where the check does not apply."""
+        if self.passed is not None:
+            return self.passed, self.passed
+        return None if self.cell.state == "skipped" else (False, True)
+
+    def results(self) -> Iterable[CheckResult]:
+        """The results behind this one."""
+        return (self,)
+
+    def record(self) -> dict[str, Any]:
+        """What the row log holds of it."""
+        record: dict[str, Any] = {
+            "type": self.type, "text": self.text, "passed": self.passed, "value": self.cell.value,
+            "weight": int(self.weight) if self.weight.is_integer() else self.weight, "state": self.cell.state,
+        }  # fmt: skip
+        if self.name is not None:
+            record = {"name": self.name, **record}
+        if self.cell.message is not None:
+            record["reason"] = self.cell.message
+        for key in ("explanation", "extracted") if self.cell.detail else ():
+            if self.cell.detail is not None and self.cell.detail.get(key) is not None:
+                record[key] = self.cell.detail[key]
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """Checks that count as one."""
+
+    rule: str
+    members: tuple[CheckResult | GroupResult, ...]
+    text: str
+    name: str | None = None
+    weight: float = 1.0
+    threshold: float | None = None
+
+    @property
+    def ends(self) -> Ends | None:
+        """None where no check of the group applies."""
+        if self.rule == "all":
+            return combined(self.members, self.threshold)
+        every = [ends for item in self.members if item.weight > 0 and (ends := item.ends) is not None]
+        return (any(low for low, _ in every), any(high for _, high in every)) if every else None
+
+    @property
+    def passed(self) -> bool | None:
+        ends = self.ends
+        return ends[0] if ends is not None and ends[0] == ends[1] else None
+
+    @property
+    def cell(self) -> Cell:
+        """Scored where the group is decided, else the cell of the check that prevents it."""
+        ends = self.ends
+        if ends is None:
+            return next((item.cell for item in self.results() if item.cell.state == "skipped"), NOTHING_COUNTS)
+        return Cell("scored", float(ends[0])) if ends[0] == ends[1] else blocking(self.results())
+
+    def results(self) -> Iterable[CheckResult]:
+        """The results of the checks in the group."""
+        for item in self.members:
+            yield from item.results()
+
+    def record(self) -> dict[str, Any]:
+        """What the row log holds of the group itself; its checks follow it."""
+        return replace(CheckResult(self.rule, self.text, self.cell, self.passed, self.name, self.weight)).record()
+
+
+AnyResult = CheckResult | GroupResult
+
+
+def combined(items: Sequence[AnyResult], threshold: float | None) -> Ends | None:
+    """Whether all of them pass, or their weighted share reaches the threshold; None if none applies."""
+    weighted = [(item.weight, ends) for item in items if item.weight > 0 and (ends := item.ends) is not None]
+    if not weighted:
+        return None
+    if threshold is None:
+        return all(low for _, (low, _) in weighted), all(high for _, (_, high) in weighted)
+    total = sum(weight for weight, _ in weighted)
+    low, high = (sum(weight for weight, ends in weighted if ends[end]) / total for end in (0, 1))
+    return low >= threshold - ROUNDING, high >= threshold - ROUNDING
+
+
+def blocking(results: Iterable[CheckResult]) -> Cell:
+    """The cell of the check that leaves something undecided: an error before an unscored one."""
+    open_ = [item for item in results if item.weight > 0 and item.passed is None and item.cell.state != "skipped"]
+    worst = next((item for item in open_ if item.cell.state == "error"), open_[0])
+    reason = worst.cell.reason
+    return Cell(worst.cell.state, reason=f"{worst.text}: {reason}" if reason else worst.text, cause=worst.cell.cause)
+
+
+@dataclass(frozen=True, slots=True)
+class RowVerdict:
+    """The results of the checks of one row, and the weighted share at which it passes, None if all have to pass."""
+
+    items: tuple[AnyResult, ...]
+    threshold: float | None = None
+
+    def cell(self) -> Cell:
+        """1 where the row passes, else 0, with every check in its detail and every call of their judges."""
+        calls: tuple[JudgeCall, ...] = ()
+        for item in self.items:
+            for result in item.results():
+                calls += result.cell.calls
+        detail = self.detail()
+        ends = combined(self.items, self.threshold)
+        if ends is None:
+            skipped = next(
+                (one.cell for item in self.items for one in item.results() if one.cell.state == "skipped"), None
+            )
+            return replace(skipped or NOTHING_COUNTS, detail=detail, calls=calls)
+        if ends[0] == ends[1]:
+            return Cell("scored", float(ends[0]), detail=detail, calls=calls)
+        return replace(blocking(result for item in self.items for result in item.results()), detail=detail, calls=calls)
+
+    def share(self) -> Cell:
+        """The weighted share of the checks that pass."""
+        return weighted_share(self.items)
+
+    def named(self) -> Mapping[str, Cell]:
+        """A cell for each name: whether its check passes, or the weighted share of several of one name."""
+        names: dict[str, list[AnyResult]] = {}
+        for item in _every(self.items):
+            if item.name is not None:
+                names.setdefault(item.name, []).append(item)
+        return {name: _named(items) for name, items in names.items()}
+
+    def detail(self) -> dict[str, Any]:
+        """Every check, for the row log; one in a group has the place of the group."""
+        records: list[dict[str, Any]] = []
+        _record(self.items, None, records)
+        return {"checks": records} if self.threshold is None else {"checks": records, "threshold": self.threshold}
+
+
+def weighted_share(items: Sequence[AnyResult]) -> Cell:
+    """The share of the weights of the items that pass; a cell without a value if one of them could not be judged."""
+    applicable = [(item, ends) for item in items if item.weight > 0 and (ends := item.ends) is not None]
+    if not applicable:
+        return next(
+            (result.cell for item in items for result in item.results() if result.cell.state == "skipped"),
+            NOTHING_COUNTS,
+        )
+    if any(ends[0] != ends[1] for _, ends in applicable):
+        open_ = [item for item, ends in applicable if ends[0] != ends[1]]
+        return blocking(result for item in open_ for result in item.results())
+    total = sum(item.weight for item, _ in applicable)
+    return Cell("scored", min(1.0, sum(item.weight for item, ends in applicable if ends[0]) / total))
+
+
+def _named(items: list[AnyResult]) -> Cell:
+    """The cell of a name; weights matter only between several checks of it."""
+    if len(items) > 1 and any(item.weight > 0 for item in items):
+        return weighted_share(items)
+    shares = [_alone(item) for item in items]
+    return weighted_share(shares) if len(shares) > 1 else _with_detail(shares[0])
+
+
+def _alone(item: AnyResult) -> AnyResult:
+    return replace(item, weight=1.0)
+
+
+def _with_detail(item: AnyResult) -> Cell:
+    """The cell of a single check: 1 where it passes, with its explanation."""
+    cell = item.cell
+    if item.passed is None:
+        return Cell(cell.state, reason=cell.reason, cause=cell.cause)
+    return Cell("scored", float(item.passed), cell.reason, cell.detail, cause=cell.cause)
+
+
+def _every(items: Iterable[AnyResult]) -> Iterable[AnyResult]:
+    for item in items:
+        yield item
+        if isinstance(item, GroupResult):
+            yield from _every(item.members)
+
+
+def _record(items: Iterable[AnyResult], group: int | None, records: list[dict[str, Any]]) -> None:
+    for item in items:
+        record = item.record()
+        if group is not None:
+            record["group"] = group
+        records.append(record)
+        if isinstance(item, GroupResult):
+            _record(item.members, len(records) - 1, records)
