@@ -33,7 +33,7 @@ OWN_MODEL = frozenset({"toxicity"})  # scorers whose option `model` is none that
 """Keys of the suite itself besides `type`; options of a factory cannot have these names."""
 
 NEGATION = "not_"
-NEGATE = "evalrunner.scorers.pass_rule:negate"
+NEGATE = "evalrunner.scorers.checks:negate"
 MAX_MESSAGE_LENGTH = 300  # characters of an error message of user code
 
 

@@ -60,8 +60,7 @@ from evalrunner.plugins import (
 )
 from evalrunner.prompts import Prompt, PromptedTarget, compile_prompt
 from evalrunner.scorers.call import BoundScorer
-from evalrunner.scorers.instances import ScorerInstances
-from evalrunner.scorers.templated import templated_scorer
+from evalrunner.scorers.instances import ScorerInstances, templated_scorer
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
 from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Design, Measure, builtin_measures
 from evalrunner.storage import cache_folder

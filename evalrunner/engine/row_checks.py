@@ -18,10 +18,9 @@ from evalrunner.formatting import one_line, plain_text
 from evalrunner.plugins import NEGATION, ReferenceProblem, SignatureError
 from evalrunner.prompts import ABSENT, find_value
 from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
-from evalrunner.scorers.checks import NO_CHECKS, NOT_NAMED, AnyResult, CheckResult, GroupResult, RowVerdict
+from evalrunner.scorers.checks import NO_CHECKS, NOT_NAMED, AnyResult, CheckResult, GroupResult, PassRule, RowVerdict
 from evalrunner.scorers.instances import OptionProblem, ScorerInstances
 from evalrunner.scorers.option_templates import OptionTemplates, names_of
-from evalrunner.scorers.pass_rule import PassRule
 from evalrunner.suite.checks import ChecksReader, main_option
 from evalrunner.suite.schema import AnyCheck, CheckGroup, CheckSpec, ChecksSpec, KeyPath, ModelSpec
 from evalrunner.suite.yaml import Document, dotted

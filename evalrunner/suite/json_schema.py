@@ -15,6 +15,7 @@ from evalrunner.suite.docstrings import first_line, option_docs
 from evalrunner.suite.models import SERVICE
 from evalrunner.suite.schema import (
     CacheSpec,
+    ChecksSpec,
     ColumnSpec,
     DatasetSpec,
     FailOnError,
@@ -45,6 +46,7 @@ DEFINITIONS: Mapping[Any, str] = {
     ModelSpec: "judge",
     TargetSpec: "target",
     ScorerSpec: "scorer",
+    ChecksSpec: "checks",
     GateSpec: "gate",
     CacheSpec: "cache",
     FailOnError: "fail_on_error",
