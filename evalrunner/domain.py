@@ -136,6 +136,11 @@ class Completion:
         return self.finish_reason in ("stop", "tool_calls") and not (not self.text or self.text.isspace())
 
     @property
+    def called_tools(self) -> bool:
+        """Whether it is a complete answer that calls tools, with or without text."""
+        return bool(self.tool_calls) and self.finish_reason in ("stop", "tool_calls")
+
+    @property
     def missing_reason(self) -> str:
         """Why there is no text to score: the finish reason, and what the filter says or the length of mere reasoning."""
         reason = "empty" if self.finish_reason == "stop" else self.finish_reason
@@ -289,7 +294,7 @@ class Declaration:
     """The properties of a scorer's scores.
 
     `low` and `high` bound the range; None is unbounded. `binary`: every score is 0 or 1. `inline`: cheap enough for the
-    event loop. `infer_binary`: scores that are all 0 or 1 are treated as binary. `threshold`: the lowest score that
+    event loop. `takes_tool_calls`: an answer of tool calls without text is scored too. `infer_binary`: scores that are all 0 or 1 are treated as binary. `threshold`: the lowest score that
     counts in the `ratio` aggregate. `passes`: the score from which a check by this scorer passes, up to which if lower is
     better; None if the check has to say so, unless the scores are binary. `headline`: the aggregate that the scorer's
     name alone refers to in a gate. `backend` names the method of scorers with several.
@@ -305,6 +310,7 @@ class Declaration:
     version: str | None = "v1"
     binary: bool = False
     needs_answer: bool = True
+    takes_tool_calls: bool = False
     needs_expected: bool = False
     aggregates: tuple[str, ...] = ("mean",)
     headline: str = "mean"

@@ -239,7 +239,8 @@ class DatasetCheck:
             mapped.input or ColumnSpec("input"),
             mapped.messages or ColumnSpec(MESSAGES),
         )
-        recorded = [target.call.column for target in self.targets if isinstance(target.call, RecordedColumn)]
+        calls = [target.call for target in self.targets if isinstance(target.call, RecordedColumn)]
+        recorded = [column for call in calls for column in (call.column, call.tool_calls) if column is not None]
         return {*(name for spec in specs for name in _column_names(spec)), *recorded, *self.suite.slices}
 
     def _unread_checks(self, columns: Collection[str], nested: Iterable[str]) -> Iterator[tuple[KeyPath, str]]:

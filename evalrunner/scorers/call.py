@@ -227,7 +227,7 @@ def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | F
     declaration = bound.scorer.declaration
     if declaration.needs_expected and not sample.expected:
         return NO_EXPECTED
-    if not declaration.needs_answer or answer.answered:
+    if not declaration.needs_answer or answer.answered or (declaration.takes_tool_calls and answer.called_tools):
         return None
     reason = answer.missing_reason
     if bound.on_no_answer == "unscored":

@@ -12,51 +12,67 @@ from evalrunner.plugins import PluginContext
 from evalrunner.prompts import ABSENT, find_value
 from evalrunner.runs.folder import RunFolder, find_run
 from evalrunner.runs.row_log import read_rows
+from evalrunner.tool_calls import ToolCall, read_tool_calls
 
 
 def recorded(
-    context: PluginContext, *, column: str | None = None, run: str | None = None, target: str | None = None
-) -> Target:
+    context: PluginContext, *, column: str | None = None, tool_calls: str | None = None, run: str | None = None,
+    target: str | None = None,
+) -> Target:  # fmt: skip
     """Recorded outputs: nothing is called, so there is no latency and no cost.
 
     Args:
         column: Column of the dataset with the output, or a dotted path into JSON.
+        tool_calls: Column of the dataset with the tool calls of the output, or a dotted path into JSON.
         run: An earlier run: its id, a unique prefix, a path, or `last`.
         target: Target of that run, if it has several.
     """
-    if (column is None) == (run is None):
-        raise ValueError("needs either 'column' (a column of the dataset) or 'run' (an earlier run)")
+    if (column is None and tool_calls is None) == (run is None):
+        raise ValueError("needs either 'column' or 'tool_calls' (columns of the dataset) or 'run' (an earlier run)")
     if run is not None:
         folder = find_run(run, context.runs)
         return RecordedRun(_answers(folder, target), folder.id)
-    assert column is not None  # one of both is given
     if target is not None:
         raise ValueError("'target' needs 'run'")
-    return RecordedColumn(column)
+    return RecordedColumn(column, tool_calls)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedColumn(SampleValidator):
-    """The output is in a column of the sample, the same for every epoch."""
+    """The output is in a column of the sample, its tool calls in another; they are the same for every epoch."""
 
-    column: str
+    column: str | None
+    tool_calls: str | None = None
 
     async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
-        output = find_value(sample.metadata, self.column)
-        if output is ABSENT:
-            known = ", ".join(map(str, sample.metadata))
-            hint = nearest(self.column, map(str, sample.metadata)) or f"; it has {known}"
-            return Failure("missing", f"the sample has no column {self.column!r}{hint}")
-        if output is None or (isinstance(output, str) and not output.strip()):
-            return Completion("", "empty")
-        return Completion(plain_text(output))
+        for column in filter(None, (self.column, self.tool_calls)):
+            if find_value(sample.metadata, column) is ABSENT:
+                known = ", ".join(map(str, sample.metadata))
+                hint = nearest(column, map(str, sample.metadata)) or f"; it has {known}"
+                return Failure("missing", f"the sample has no column {column!r}{hint}")
+        output = None if self.column is None else find_value(sample.metadata, self.column)
+        text = "" if output is None or (isinstance(output, str) and not output.strip()) else plain_text(output)
+        try:
+            calls = tuple(call.as_reply() for call in self._calls(sample))
+        except ValueError as wrong:
+            return Failure("malformed", f"the recorded tool calls cannot be read: {wrong}")
+        return Completion(text, "tool_calls" if calls else "stop" if text else "empty", tool_calls=calls)
+
+    def _calls(self, sample: Sample) -> tuple[ToolCall, ...]:
+        value = None if self.tool_calls is None else find_value(sample.metadata, self.tool_calls)
+        return () if value is None or value is ABSENT else read_tool_calls(value, strict=False)
 
     def check(self, sample: Sample) -> str | None:
         """The problem with a sample, or None: a missing column is reported before the run."""
-        if find_value(sample.metadata, self.column) is not ABSENT:
-            return None
-        names = [str(name) for name in sample.metadata]
-        return f"has no column {self.column!r} for the recorded target{nearest(self.column, names)}"
+        for column in filter(None, (self.column, self.tool_calls)):
+            if find_value(sample.metadata, column) is ABSENT:
+                names = [str(name) for name in sample.metadata]
+                return f"has no column {column!r} for the recorded target{nearest(column, names)}"
+        try:
+            self._calls(sample)
+        except ValueError as wrong:
+            return f"has tool calls for the recorded target that cannot be read: {wrong}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
