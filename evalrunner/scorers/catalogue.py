@@ -49,6 +49,7 @@ CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
     "cost and latency": {
         "latency_under": "{latency_under: 2}",
         "cost_under": "{cost_under: 0.001}",
+        "tokens_under": "{tokens_under: 500}",
     },
     "language and safety": {
         "flesch_kincaid_grade_level": "flesch_kincaid_grade_level",
