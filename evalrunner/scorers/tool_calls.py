@@ -42,9 +42,9 @@ def tool_calls(*, expected: list[Any] | str | None = None, column: str | None = 
 
 @dataclass(frozen=True, slots=True)
 class ToolCalls(SampleValidator):
-    """The function of the scorer. `wanted` are the calls of every sample, if the suite has them."""
+    """The function of the scorer. `expected` are the calls of every sample, if the suite has them."""
 
-    wanted: tuple[ToolCall, ...] | None
+    expected: tuple[ToolCall, ...] | None
     column: str | None
     match: Match
 
@@ -52,12 +52,12 @@ class ToolCalls(SampleValidator):
         alternatives = self._alternatives(sample)
         if not alternatives:
             return NO_CALLS
-        made = [call_made(call) for call in completion.tool_calls]
+        made = [call_of_model(call) for call in completion.tool_calls]
         return max((compare(wanted, made, self.match) for wanted in alternatives), key=lambda score: score.value)
 
     def check(self, sample: Sample) -> str | None:
         """Why the expected calls of a sample cannot be read, or None."""
-        if self.wanted is not None:
+        if self.expected is not None:
             return None
         if self.column is not None and find_value(sample.metadata, self.column) is ABSENT:
             return f"has no column {self.column!r}{nearest(self.column, map(str, sample.metadata))}"
@@ -69,8 +69,8 @@ class ToolCalls(SampleValidator):
 
     def _alternatives(self, sample: Sample) -> Sequence[tuple[ToolCall, ...]]:
         """The expected calls of a sample; several accepted answers are alternatives. Raises ValueError."""
-        if self.wanted is not None:
-            return (self.wanted,)
+        if self.expected is not None:
+            return (self.expected,)
         if self.column is None:
             return [checked(read_tool_calls(text)) for text in sample.expected if text.strip()]
         value = find_value(sample.metadata, self.column)
@@ -89,7 +89,7 @@ def checked(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
     return calls
 
 
-def call_made(call: Any) -> ToolCall:
+def call_of_model(call: Any) -> ToolCall:
     """A call of the model, one without a name included."""
     try:
         return read_tool_call(call, strict=False)
