@@ -1,0 +1,95 @@
+"""Checks by scorers of tool calls, measurements, and models that embed or moderate."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from evalrunner.runs.row_log import read_rows
+from tests.cases.suites import command
+from tests.fakes.server import Action, Answer, ScriptedServer, Status
+from tests.scorers.test_embedding_and_moderation import embed
+
+
+def script(request: Any, nth: int) -> Action:
+    """A model that calls a tool where the question is about the weather; it moderates and embeds too."""
+    if "messages" not in request:
+        if "moderation" in request["model"]:
+            flags = [
+                {"flagged": "kill" in text, "categories": {"violence": "kill" in text}} for text in request["input"]
+            ]
+            return Status(200, {"model": "m", "results": flags})
+        return embed(request, nth)
+    question = request["messages"][-1]["content"]
+    if "weather" not in question:
+        return Answer(question)
+    function = {"name": "get_weather", "arguments": '{"city": "Paris", "days": 3}'}
+    return Answer(None, "tool_calls", message={"tool_calls": [{"id": "c", "type": "function", "function": function}]})
+
+
+def run(rows: list[dict[str, Any]], **keys: Any) -> tuple[Any, dict[str, dict[str, Any]], ScriptedServer]:
+    with ScriptedServer(script) as server:
+        suite = {
+            "name": "c", "dataset": {"rows": rows},
+            "target": {"name": "m", "model": "m", "base_url": server.base_url, "prices": {"input": 1, "output": 1}}, **keys,
+        }  # fmt: skip
+        Path("c.yaml").write_text(json.dumps(suite).replace("SERVER", server.base_url))
+        done = command("run", "c.yaml")
+    if done.code == 2:
+        return done, {}, server
+    folder = max(Path("runs").rglob("run.json"), key=lambda path: path.stat().st_mtime_ns).parent
+    return done, {row.sample.id: dict(row.cells) for row in read_rows(folder)}, server
+
+
+def test_rows_check_their_tool_calls_also_where_there_is_no_text() -> None:
+    weather = "What is the weather in Paris?"
+    rows = [
+        {"id": "all", "input": weather, "days": 3, "checks": [{"tool_calls": [{"get_weather": {"city": "Paris", "days": "{{ days }}"}}]}]},
+        {"id": "wrong", "input": weather, "checks": [{"tool_calls": [{"get_weather": {"city": "Rome"}}], "match": "subset"}]},
+        {"id": "name", "input": weather, "checks": [{"tool_calls": "get_weather"}, {"latency_under": 60}, {"cost_under": 1}]},
+        {"id": "not", "input": "Hi", "checks": [{"not_tool_calls": "get_weather"}, {"tool_calls": []}, {"contains": "Hi"}]},
+        {"id": "text", "input": weather, "checks": [{"tool_calls": "get_weather"}, {"contains": "sunny"}]},
+        {"id": "f1", "input": weather, "checks": [{"type": "tool_calls", "expected": ["get_weather", "get_time"], "match": "f1", "threshold": 0.6}]},
+    ]  # fmt: skip
+    done, found, _ = run(rows)
+    assert found, done.err
+    assert {name: cells["checks"].value for name, cells in found.items()} == {
+        "all": 1.0, "wrong": 0.0, "name": 1.0, "not": 1.0, "text": None, "f1": 1.0
+    }, {name: cells["checks"] for name, cells in found.items()}  # fmt: skip
+    assert (found["text"]["checks"].state, found["text"]["checks"].cause) == ("unscored", "no_answer")
+    explained = found["wrong"]["checks"].detail["checks"][0]
+    assert explained["explanation"].startswith('missing: get_weather({"city": "Rome"})')
+
+
+def test_checks_ask_models_that_embed_or_moderate_once_for_each_text() -> None:
+    model = {"model": "embedder", "base_url": "SERVER", "name": "near"}
+    rows = [
+        {"id": "near", "input": "It is Paris", "expected": "Paris", "rating": 4, "checks": [{"column": "rating", "threshold": 3}]},
+        {"id": "far", "input": "Rome", "expected": "Paris", "rating": "2", "checks": [{"column": "rating", "threshold": 3}]},
+        {"id": "same", "input": "Paris", "expected": "Paris", "checks": [{"embedding_similarity": "Lyon", "model": "near", "threshold": 0.5}], "rating": None},
+    ]  # fmt: skip
+    checks = [
+        {"type": "embedding_similarity", "model": model, "threshold": 0.55, "name": "similar"},
+        {"type": "moderation", "model": {"model": "moderation", "base_url": "SERVER"}, "name": "clean"},
+    ]
+    done, found, server = run(rows, checks=checks)
+    assert found, done.err
+    assert {name: cells["similar"].value for name, cells in found.items()} == {"near": 1.0, "far": 0.0, "same": 1.0}
+    assert {name: cells["clean"].value for name, cells in found.items()} == {"near": 1.0, "far": 1.0, "same": 1.0}
+    assert {name: cells["checks"].value for name, cells in found.items()} == {"near": 1.0, "far": 0.0, "same": 0.0}
+    sent = Counter(
+        (request.path, text)
+        for request in server.requests
+        if request.json.get("input")
+        for text in request.json["input"]
+    )
+    assert set(sent.values()) == {1}, sent
+
+
+def test_check_by_similarity_needs_a_threshold_because_models_differ() -> None:
+    rows = [{"input": "Rome", "expected": "Paris"}]
+    checks = [{"type": "embedding_similarity", "model": {"model": "embedder", "base_url": "SERVER"}}]
+    done, _, server = run(rows, checks=checks)
+    assert done.code == 2 and "threshold" in done.err and server.calls == 0, done.err
