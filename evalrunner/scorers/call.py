@@ -163,8 +163,8 @@ def _bind_parts(scorer: str, declaration: Declaration) -> tuple[BoundPart, ...]:
         if (wrong := part_name_problem(name)) is not None:
             raise SignatureError(f"declares the part {name!r}, {wrong}")
         if name in (*declaration.aggregates, declaration.version) and not declared.bare:
-            own = "its version" if name == declaration.version else "one of its aggregates"
-            raise SignatureError(f"declares the part {name!r}, which is also the name of {own}")
+            whose = "its version" if name == declaration.version else "one of its aggregates"
+            raise SignatureError(f"declares the part {name!r}, which is also the name of {whose}")
         own = replace(
             declared,
             version=declaration.version,
