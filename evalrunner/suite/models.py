@@ -16,6 +16,7 @@ from evalrunner.secret_names import PLAIN_HEADERS, is_secret_name, looks_random
 from evalrunner.storage import is_file
 from evalrunner.suite.checks import read_form
 from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, has_variable, public_path, public_url
+from evalrunner.suite.presets import expand_presets
 from evalrunner.suite.schema import (
     KeyPath,
     ModelSpec,
@@ -257,13 +258,12 @@ def _public_secrets(item: Mapping[str, Any]) -> dict[str, Any]:
 
 @reads(tuple[ScorerSpec, ...])
 def read_scorers(reader: SectionReader, data: Any, path: KeyPath) -> tuple[ScorerSpec, ...]:
-    """The scorers: bare names, or mappings with `type` and the options of the factory."""
+    """The scorers: bare names, presets, or mappings with `type` and the options of the factory."""
     if not isinstance(data, list) or not data:
         reader.report(path, f"is {describe_value(data)}; it should be a list with at least one scorer")
         return ()
     specs: list[ScorerSpec] = []
-    for place, item in enumerate(data):
-        here = (*path, place)
+    for here, item in expand_presets(reader, data, path):
         if isinstance(item, str):
             name, default = default_name(item, EMPTY) or item, default_on_no_answer(reader)
             specs.append(ScorerSpec(name, item, on_no_answer=default, key_path=here))

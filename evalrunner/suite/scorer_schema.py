@@ -15,6 +15,7 @@ from typing import Any, Final
 from evalrunner.plugin_table import OPTION_OF_NAME
 from evalrunner.plugins import factory_options, known_names, main_option_of, resolve
 from evalrunner.suite.docstrings import first_line, option_docs
+from evalrunner.suite.presets import PRESETS
 from evalrunner.suite.validate import schema_of_options
 
 Schema = dict[str, Any]
@@ -67,7 +68,25 @@ def scorer_definitions(keys: Mapping[str, Schema]) -> Schema:
     """One of the suite's scorers; `keys` are those beside the type and its options."""
     shared: Schema = {"type": "object", "properties": dict(keys)}
     forms = _forms({name: {"$ref": f"#/$defs/scorer_keys/properties/{name}"} for name in keys})
-    return {"scorer_keys": shared, "scorer": {"anyOf": [_names(), REFERENCE, *forms]}}
+    return {"scorer_keys": shared, "scorer": {"anyOf": [_names(), REFERENCE, preset_form(), *forms]}}
+
+
+def preset_form() -> Schema:
+    """`{preset: NAME}`, which stands for several scorers."""
+    return {
+        "type": "object",
+        "description": "The scorers of a task",
+        "properties": {
+            "preset": {"enum": list(PRESETS), "description": "Task whose scorers are added"},
+            "without": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Scorers of the preset to leave out",
+            },
+        },
+        "required": ["preset"],
+        "additionalProperties": False,
+    }
 
 
 def check_definitions() -> Schema:

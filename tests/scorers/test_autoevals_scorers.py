@@ -519,3 +519,19 @@ def test_no_other_host_is_contacted_even_with_a_key_in_the_environment(monkeypat
         found = cell(autoevals(scorer=name), OUTPUT, judge=judge, model=model if name in WITH_MODEL else None)
         assert found.state == ("skipped" if name == "NumericDiff" else "scored"), (name, found)
         assert "sk-not-to-be-sent-anywhere" not in repr(judge.asked)
+
+
+def test_the_reference_lists_every_scorer_with_what_it_asks_and_needs() -> None:
+    import re
+    from pathlib import Path
+
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "scorers.md").read_text(encoding="utf-8")
+    section = text.split("\n## autoevals\n")[1].split("\n| option |")[0]
+    rows = {line.split("|")[1].strip(" `"): line.split("|") for line in section.splitlines() if line.startswith("| `")}
+    assert set(rows) == set(scorer_classes())
+    for entry in entries():
+        _, _, score, asks, needs, *_ = rows[entry.name]
+        asked = [word for word, does in (("judge", entry.asks_judge), ("model", entry.asks_model)) if does]
+        assert asks.strip() == ", ".join(asked)
+        assert set(re.findall(r"`(\w+)`", needs)) == set(entry.needs), entry.name
+        assert score.strip().startswith("0 or 1") == entry.binary, entry.name
