@@ -294,7 +294,7 @@ def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> Sc
         reader.report((*path, "name"), f"{name!r} should have no spaces and none of / [ ] < > =")
     fields.setdefault("on_no_answer", default_on_no_answer(reader))
     options = dict(form.options)
-    if (option := OPTION_OF_NAME.get(kind)) is not None:
+    if (option := OPTION_OF_NAME.get(kind.removeprefix("not_"))) is not None:
         options.setdefault(option, name)
     return ScorerSpec(**{**fields, "name": name}, options=options, key_path=path)
 
