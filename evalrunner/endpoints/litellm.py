@@ -214,7 +214,7 @@ class LiteLLMEndpoint:
                 "",
             )
         hidden = getattr(response, "_hidden_params", None) or {}
-        answer = _read(request, response.model_dump(warnings=False), latency_s)
+        answer = _read(request, response.model_dump(warnings=False, by_alias=request.kind == "moderate"), latency_s)
         if isinstance(answer, Failure):
             return answer
         rate_limit = read_rate_limits(_lower(hidden.get("additional_headers")))
@@ -297,8 +297,26 @@ def import_litellm() -> Any:
 def _read(request: Request, data: Mapping[str, Any], latency_s: float) -> Completion | Failure:
     if request.kind == "chat":
         return read_chat(data, latency_s=latency_s)
-    read = read_embeddings if request.kind == "embed" else read_moderations
-    return read(data, texts=len(request.texts), latency_s=latency_s)
+    if request.kind == "embed":
+        return read_embeddings(data, texts=len(request.texts), latency_s=latency_s)
+    results = [_stated(result) for result in data.get("results") or ()]
+    return read_moderations({**data, "results": results}, texts=len(request.texts), latency_s=latency_s)
+
+
+def _stated(result: Any) -> Any:
+    """A result of moderation as the provider states it.
+
+    LiteLLM adds OpenAI's categories with None to those of another provider, and `hate_threatening` to `hate/threatening`.
+    """
+    if not isinstance(result, Mapping):
+        return result
+    parts = {name: part for name in ("categories", "category_scores") if isinstance(part := result.get(name), Mapping)}
+    return {**result, **{name: _without_additions(part) for name, part in parts.items()}}
+
+
+def _without_additions(part: Mapping[str, Any]) -> dict[str, Any]:
+    spelled = {name.replace("/", "_").replace("-", "_") for name in part if "/" in name or "-" in name}
+    return {name: value for name, value in part.items() if value is not None and name not in spelled}
 
 
 def failure_of(error: Exception, latency_s: float, reply_status: int | None = None) -> Failure | Completion:

@@ -207,3 +207,51 @@ def test_a_bad_request_for_another_reason_is_no_refusal_of_tools() -> None:
         endpoint = LiteLLMEndpoint(api_key="sk-1", base_url=server.base_url)
         result = asyncio.run(endpoint(Request("openai/m", ({"role": "user", "content": "hi"},))))
     assert isinstance(result, Failure) and not result.no_tools, result
+
+
+@pytest.mark.parametrize(
+    ("model", "result", "data"),
+    [
+        (
+            "mistral/mistral-moderation-latest",
+            {"categories": {"pii": True, "sexual": False}, "category_scores": {"pii": 0.9, "sexual": 0.1}},
+            {"flagged": True, "categories": {"pii": True, "sexual": False}},
+        ),
+        (
+            "openai/omni-moderation-latest",
+            {
+                "flagged": False,
+                "categories": {"hate/threatening": False},
+                "category_scores": {"hate/threatening": 0.25},
+            },
+            {"flagged": False, "categories": {"hate/threatening": False}},
+        ),
+    ],
+)
+def test_verdicts_of_moderation_have_the_categories_of_the_provider(model: str, result: Any, data: Any) -> None:
+    with ScriptedServer(always(Status(200, {"id": "m", "model": "served", "results": [result]}))) as server:
+        params = {"api_base": server.base_url, "api_key": "k"}
+        answer = asyncio.run(LiteLLMEndpoint()(Request(model, params=params, kind="moderate", texts=("a text",))))
+        assert server.requests[0].json == {"model": model.partition("/")[2], "input": ["a text"]}
+    assert isinstance(answer, Completion), answer
+    (verdict,) = answer.data
+    assert {name: verdict[name] for name in ("flagged", "categories", "category_scores")} == {
+        **data, "category_scores": result["category_scores"]
+    }  # fmt: skip
+
+
+def test_embeddings_have_a_vector_for_each_text_in_order_and_a_cost() -> None:
+    vectors = [{"object": "embedding", "index": i, "embedding": [float(i), 0.5]} for i in (1, 0)]
+    reply = {
+        "object": "list",
+        "model": "mistral-embed",
+        "data": vectors,
+        "usage": {"prompt_tokens": 30, "total_tokens": 30},
+    }
+    with ScriptedServer(always(Status(200, reply))) as server:
+        params = {"api_base": server.base_url, "api_key": "k"}
+        request = Request("mistral/mistral-embed", params=params, kind="embed", texts=("one", "two"))
+        answer = asyncio.run(LiteLLMEndpoint()(request))
+    assert isinstance(answer, Completion), answer
+    assert (answer.data, answer.input_tokens) == ([[0.0, 0.5], [1.0, 0.5]], 30)
+    assert answer.cost_usd == pytest.approx(30 * 0.1e-6)  # Mistral's price: 0.1 dollars per million tokens
