@@ -281,12 +281,30 @@ def row_name(sample_id: str, target: str, epoch: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationExample:
-    """A question with a known verdict, for checking a judge before its first use."""
+    """A question with a known verdict, for checking a judge before its first use.
+
+    `value`, if known, is the score that is right, within `tolerance`; without it any score on the right side of the middle
+    is. `metadata` are columns of the question.
+    """
 
     input: str
     expected: str
     output: str
     good: bool
+    value: float | None = None
+    tolerance: float = 0.0
+    metadata: Mapping[str, Any] = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """How often each judge of a scorer is asked about an answer, and how the votes are combined.
+
+    `rule` None: the majority of scores that are 0 or 1, the mean of others.
+    """
+
+    samples: int = 1
+    rule: Literal["majority", "mean"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,12 +347,15 @@ class Scorer:
 
     The function names its parameters from `output` (text), `input`, `expected` (text, a tuple of several accepted answers,
     or None), `sample`, `completion`, and `judge` (a `Judge`) or `model` (a `Model`). It returns a number
-    or bool, None (skipped), an `Outcome` or `Parts`. It may be async.
+    or bool, None (skipped), an `Outcome` or `Parts`. It may be async. `calibration` is the scorer that the judge scores the
+    examples with, if not this one: judges of scorers with the same one are checked together. `votes` are those of its judges.
     """
 
     function: Callable[..., Any]
     declaration: Declaration = field(default_factory=Declaration)
     calibration_examples: tuple[CalibrationExample, ...] = ()
+    calibration: Scorer | None = None
+    votes: Votes = Votes()
 
 
 @dataclass(frozen=True, slots=True)

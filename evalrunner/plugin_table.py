@@ -59,6 +59,7 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "python": "evalrunner.scorers.python:python",
         "regex": "evalrunner.scorers.regex:regex",
         "rouge": "evalrunner.scorers.overlap:rouge",
+        "rubric": "evalrunner.scorers.rubric:rubric",
         "similarity": "evalrunner.scorers.similarity:similarity",
         "starts_with": "evalrunner.scorers.text:starts_with",
         "token_f1": "evalrunner.scorers.text:token_f1",

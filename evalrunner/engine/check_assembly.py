@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import Declaration, Sample, Scorer
+from evalrunner.engine.judge_assembly import JudgeAssembly
+from evalrunner.engine.panel import JudgePanel
 from evalrunner.engine.plan import PlannedScorer
 from evalrunner.engine.row_checks import NAME, SHARE, CheckProblem, RowChecks
 from evalrunner.plugins import BoundFunction, PluginContext
@@ -24,47 +26,63 @@ SHARE_DECLARATION = Declaration(infer_binary=True, needs_answer=False)
 
 @dataclass(slots=True)
 class CheckJudges:
-    """The judges of checks, each opened once; its sanity check runs once for each type of check that it judges."""
+    """The judges of checks, each opened once; its sanity check runs once for all checks with the same known answers.
+
+    The first one counts its calls for the scorer `checks`, a further one for `checks (NAME)`.
+    """
 
     suite: Suite
-    open: Callable[[ScorerSpec, BoundScorer], JudgeSession | None]
-    open_model: Callable[[ScorerSpec, BoundScorer], JudgeSession | None]
+    judging: JudgeAssembly
     known: Mapping[str, ModelSpec] = field(default_factory=dict)
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
-    sessions: dict[Any, JudgeSession] = field(default_factory=dict)
-    opened: dict[int, JudgeSession] = field(default_factory=dict)
+    panels: dict[Any, JudgePanel] = field(default_factory=dict)
+    opened: dict[tuple[int, bool], JudgePanel] = field(default_factory=dict)
 
-    def find(self, judge: ModelSpec | str | None, kind: str, bound: BoundScorer) -> JudgeSession:
-        """The session for a check. Raises CheckProblem."""
-        known, what = (self.models, "model") if bound.wants_model else (self.known, "judge")
+    def find(self, judge: ModelSpec | str | None, kind: str, bound: BoundScorer) -> JudgePanel:
+        """The judges for a check. Raises CheckProblem."""
+        is_model = bound.wants_model and not bound.wants_judge
+        known, what = (self.models, "model") if is_model else (self.known, "judge")
         if isinstance(judge, str):
             if judge not in known:
                 listed = ", ".join(map(repr, known)) or "none"
                 raise CheckProblem(f"the suite has no {what} {judge!r}; it has {listed}")
             judge = known[judge]
-        spec = judge if judge is not None or bound.wants_model else self.suite.judge
-        if spec is None and bound.wants_model:
+        spec = judge if judge is not None or is_model else self.suite.judge
+        if spec is None and is_model:
             raise CheckProblem(f"{kind!r} asks a model; name it with model:")
         if spec is None:
             raise CheckProblem(f"{kind!r} needs a judge; add judge: MODEL to the suite, or pass --judge MODEL")
-        key = (id(spec), kind, bound.scorer.calibration_examples)
-        session = self.sessions.get(key)
-        if session is None:
-            session = self.sessions[key] = self._open(spec, kind, bound)
-        return session
+        key = (id(spec), kind, bound.scorer.calibration_examples, id(bound.scorer.calibration))
+        panel = self.panels.get(key)
+        if panel is None:
+            panel = self.panels[key] = self._open(spec, kind, bound, is_model=is_model)
+        return replace(panel, samples=bound.scorer.votes.samples)
 
-    def _open(self, spec: ModelSpec, kind: str, bound: BoundScorer) -> JudgeSession:
-        opened = self.opened.get(id(spec))
-        if opened is None:
-            section = ScorerSpec(NAME, kind, judge=spec, model=spec, key_path=(NAME,))
-            session = (self.open_model if bound.wants_model else self.open)(section, bound)
-            if session is None:
-                raise CheckProblem(f"its judge {spec.name!r} cannot be opened")
-            if self.opened:  # all count for the one scorer `checks`
-                session.calls = next(iter(self.opened.values())).calls
-            self.opened[id(spec)] = session
-            return session
-        return replace(opened, bound=bound, check=None, attempts=0, checking=None)
+    @property
+    def all(self) -> JudgePanel | None:
+        """All judges of checks; each counts by itself."""
+        sessions = tuple(session for panel in self.opened.values() for session in panel.sessions)
+        return JudgePanel(sessions, independent=True) if sessions else None
+
+    def _open(self, spec: ModelSpec, kind: str, bound: BoundScorer, *, is_model: bool) -> JudgePanel:
+        opened = self.opened.get((id(spec), is_model))
+        if opened is not None:
+            return replace(opened, sessions=tuple(self._checked(session, bound) for session in opened.sessions))
+        section = ScorerSpec(NAME, kind, judge=spec, model=spec, key_path=(NAME,))
+        label = f"{NAME} ({spec.name})" if self.opened and not spec.others else NAME
+        if is_model:
+            session = self.judging.model_session(section, bound, label)
+            panel = None if session is None else JudgePanel((session,))
+        else:
+            panel = self.judging.panel(section, bound, spec, label)
+        if panel is None:
+            raise CheckProblem(f"its judge {spec.name!r} cannot be opened")
+        self.opened[id(spec), is_model] = panel
+        return panel
+
+    def _checked(self, session: JudgeSession, bound: BoundScorer) -> JudgeSession:
+        """The session for checks of another type or with other known answers, with its own sanity check."""
+        return replace(session, bound=bound, sanity=self.judging.sanity_check_of(bound, session.sanity.asked))
 
 
 def known_judges(suite: Suite) -> dict[str, ModelSpec]:
@@ -117,7 +135,7 @@ def planned_checks(checks: RowChecks, judges: CheckJudges, suite: Suite) -> Plan
     bound = replace(plain, scorer=Scorer(function, declaration), call=BoundFunction(_not_called, (), {}))
     data = suite.resolved.get(NAME)
     spec = ScorerSpec(NAME, NAME, options={} if data is None else {NAME: data}, key_path=(NAME,))
-    return PlannedScorer(bound, spec, next(iter(judges.sessions.values()), None))
+    return PlannedScorer(bound, spec, judges.all)
 
 
 def _not_called(output: str) -> None:

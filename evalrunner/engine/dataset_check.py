@@ -485,11 +485,11 @@ def unused_settings(suite: Suite, scorers: Sequence[PlannedScorer]) -> Iterator[
     typed = [f"{target.name!r} ({target.type})" for target in suite.targets if target.type is not None]
     if suite.params and len(typed) == len(suite.targets):
         yield "params are not used: no target is a model"
-    if suite.judge is not None and all(one.judge is None or one.spec.judge is not None for one in scorers):
+    if suite.judge is not None and all(not one.judges or one.spec.judge is not None for one in scorers):
         yield "the judge of the suite is not used: no scorer asks it"
     asked = [model for one in scorers for model in (one.spec.judge, one.spec.model)]
     models = (*(target.model for target in suite.targets), suite.judge, *asked)
-    names = {spec.model for spec in models if spec is not None}
+    names = {member.model for spec in models if spec is not None for member in spec.members}
     known = names | {name.partition("/")[2] for name in names if "/" in name}
     for name in suite.prices:
         if name not in known and (hint := nearest(name, known)):

@@ -87,13 +87,23 @@ def destinations_of(
     for scorer in suite.scorers:
         if (judge := scorer.judge or suite.judge) is not None:
             judges.setdefault(id(judge), (judge, []))[1].append(scorer.name)
+    checks = list(suite.checks.leaves())
+    for check in checks:
+        if isinstance(check.judge, ModelSpec):
+            judges.setdefault(id(check.judge), (check.judge, []))[1].append("checks")
+    if suite.judge is not None:  # rows may have checks that ask it
+        judges.setdefault(id(suite.judge), (suite.judge, []))
     for judge, names in judges.values():
         purpose = f"judge of {', '.join(names)}" if judge is not suite.judge else "judge"
-        for item in _of_model(judge, judge.params, purpose, document):
+        members = judge.members
+        for item in (item for one in members for item in _of_model(one, one.params, purpose, document)):
             yield replace(item, optional=True)  # whether a user-defined scorer asks it is not known without its code
     for scorer in suite.scorers:
         if scorer.model is not None:
             yield from _of_model(scorer.model, scorer.model.params, f"model of {scorer.name}", document)
+    for check in checks:
+        if isinstance(check.model, ModelSpec):
+            yield from _of_model(check.model, check.model.params, "model of checks", document)
     for name in known_names("destinations"):
         yield from load("destinations", name)(suite, trackers or {})
 
@@ -225,8 +235,9 @@ def _files(suite: Suite, document: Document) -> Iterator[tuple[Path, str]]:
     for target in suite.targets:
         transport = target.pace.transport if target.model is None else target.model.pace.transport
         yield from _of_transport(transport, f"target {target.name}")
-    judges = {id(spec): spec for scorer in suite.scorers if (spec := scorer.judge or suite.judge) is not None}
-    for judge in judges.values():
+    asked = [suite.judge, *(scorer.judge for scorer in suite.scorers), *(leaf.judge for leaf in suite.checks.leaves())]
+    judges = {id(spec): spec for spec in asked if isinstance(spec, ModelSpec)}
+    for judge in (member for spec in judges.values() for member in spec.members):
         yield from _of_transport(judge.pace.transport, f"judge {judge.name}")
     for scorer in suite.scorers:
         if scorer.model is not None:
@@ -290,7 +301,10 @@ def _code(suite: Suite) -> Iterator[tuple[str, str]]:
         if section.type == "mlflow" and isinstance(model := section.options.get("model_uri"), str):
             yield model, purpose
     models = [(f"target {target.name}", target.model) for target in suite.targets if target.model is not None]
-    for purpose, spec in [*models, *([("judge", suite.judge)] if suite.judge is not None else [])]:
+    for purpose, spec in [
+        *models,
+        *(("judge", judge) for judge in (suite.judge.members if suite.judge is not None else ())),
+    ]:
         if (kind := kind_of(spec)) not in BUILTIN["endpoints"]:
             yield f"endpoint {kind}", purpose
     if ":" in (kind := suite.dataset.type or ""):

@@ -9,7 +9,7 @@ answers as long as the target may write.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -75,10 +75,11 @@ async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsCached | Non
     targets = [_TargetCount(target, prices.targets.get(target.name, UNKNOWN), cached) for target in plan.targets]
     judges = [
         await (_ModelCount if session.role == "model" else _JudgeCount).of(
-            scorer.bound, session, prices.judges.get(scorer.bound.name, UNKNOWN)
+            scorer.bound, session, scorer.panel.samples, prices.judges.get(session.label, UNKNOWN)
         )
         for scorer in plan.scorers
-        if (session := scorer.judge) is not None
+        if scorer.panel is not None
+        for session in scorer.panel.sessions
     ]
     epochs = plan.suite.run.epochs
     for sample in plan.dataset:
@@ -87,7 +88,16 @@ async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsCached | Non
             length = await target.answer_bytes(sample) if judges else (0, 0)
             for judge in judges if length is not None else ():
                 judge.add(sample, length or (0, 0), epochs)
-    return (*(target.estimate() for target in targets), *(judge.estimate(cached) for judge in judges))
+    return (*(target.estimate() for target in targets), *_judge_estimates(judges, cached))
+
+
+def _judge_estimates(judges: Iterable[_JudgeCount], is_cached: IsCached) -> Iterator[Estimate]:
+    """The estimates of the judges; a sanity check that several share counts for the first that is asked."""
+    counted = set[int]()
+    for judge in judges:
+        yield judge.estimate(is_cached, with_check=id(judge.session.sanity) not in counted)
+        if judge.rows:
+            counted.add(id(judge.session.sanity))
 
 
 def total_of(estimates: Iterable[Estimate], side: Side) -> Total:
@@ -177,12 +187,13 @@ class _JudgeCount:
         self,
         bound: BoundScorer,
         session: JudgeSession,
+        samples: int,
         price: KnownPrice,
         checks: list[list[Request]],
         first: Request,
         around: int,
     ) -> None:
-        self.bound, self.session, self.price = bound, session, price
+        self.bound, self.session, self.samples, self.price = bound, session, samples, price
         self.checks = checks if session.mode != "off" else []
         self.first = first
         self.around = around  # bytes of a request besides those about the row
@@ -191,26 +202,26 @@ class _JudgeCount:
         self.calls_per_row: int = getattr(bound.scorer.function, "calls_per_row", 1)
 
     @classmethod
-    async def of(cls, bound: BoundScorer, session: JudgeSession, price: KnownPrice) -> _JudgeCount:
+    async def of(cls, bound: BoundScorer, session: JudgeSession, samples: int, price: KnownPrice) -> _JudgeCount:
         """The count of the judge of a scorer before the first row."""
-        checks = await sanity_check_requests(bound, session)
+        checks = await sanity_check_requests(session)
         example = getattr(bound.scorer.function, "example", None)
-        if checks and checks[0]:
+        if checks and checks[0] and session.sanity.bound is bound:
             first, example = checks[0][0], _example(bound)
         elif example is not None and (requests := await _requests(bound, session, *example)):
             first = requests[0]
         else:
-            return cls(bound, session, price, checks, Request(session.model, (), session.params), 0)
+            return cls(bound, session, samples, price, checks, Request(session.model, (), session.params), 0)
         sample, output = example
         about = sum(_size(text) for text in (str(sample.input), *sample.expected, output))
         around = text_bytes(first.messages) + _json_bytes(first.tools) - about
-        return cls(bound, session, price, checks, first, max(0, around))
+        return cls(bound, session, samples, price, checks, first, max(0, around))
 
     def add(self, sample: Sample, answer: tuple[int, int | None], times: int) -> None:
         """Add a sample that is judged `times` times; `answer` is the least and the most bytes of its answer."""
         if self.bound.scorer.declaration.needs_expected and not sample.expected:
             return
-        times *= self.calls_per_row
+        times *= self.calls_per_row * self.samples
         self.rows += times
         text = sample.input if isinstance(sample.input, str) else json.dumps(sample.input, default=str)
         row_bytes = _size(text) + sum(_size(accepted) for accepted in sample.expected)
@@ -227,8 +238,9 @@ class _JudgeCount:
             return None
         return highest + row_bytes * (price.max_rates or (price.input_usd_per_token,))[0]
 
-    def estimate(self, is_cached: IsCached) -> Estimate:
-        first, *later = check_stages(self.bound.scorer.calibration_examples) if self.rows and self.checks else [()]
+    def estimate(self, is_cached: IsCached, *, with_check: bool = True) -> Estimate:
+        examples = self.session.sanity.bound.scorer.calibration_examples
+        first, *later = check_stages(examples) if self.rows and self.checks and with_check else [()]
         second = [place for stage in later for place in stage]
         cached = 0
         for place in (*first, *second):
@@ -240,7 +252,7 @@ class _JudgeCount:
                 self.money.add(tokens, highest, 0 if hit else 1, surely=place in first)
         checks, more = (sum(len(self.checks[place]) for place in places) for places in (first, second))
         return Estimate(
-            "judges", self.bound.name, self.session.name, self.rows + checks, checks, cached,
+            "judges", self.session.label, self.session.name, self.rows + checks, checks, cached,
             round(self.money.tokens), *self.money.ends(), self.price, more,
         )  # fmt: skip
 
@@ -251,8 +263,8 @@ class _ModelCount(_JudgeCount):
     """
 
     @classmethod
-    async def of(cls, bound: BoundScorer, session: JudgeSession, price: KnownPrice) -> _JudgeCount:
-        return cls(bound, session, price, [], Request(session.model, params=session.params, kind="embed"), 0)
+    async def of(cls, bound: BoundScorer, session: JudgeSession, samples: int, price: KnownPrice) -> _JudgeCount:
+        return cls(bound, session, samples, price, [], Request(session.model, params=session.params, kind="embed"), 0)
 
     def add(self, sample: Sample, answer: tuple[int, int | None], times: int) -> None:
         """Add a sample with `times` answers of the least and the most bytes of `answer`."""
@@ -264,14 +276,15 @@ class _ModelCount(_JudgeCount):
         for text in compared:
             self.money.add(_size(text) / BYTES_PER_TOKEN, self._most(_size(text)))
 
-    def estimate(self, is_cached: IsCached) -> Estimate:
+    def estimate(self, is_cached: IsCached, *, with_check: bool = True) -> Estimate:
         name = self.bound.name
         tokens, ends = round(self.money.tokens), self.money.ends()
         return Estimate("judges", name, self.session.name, self.rows, 0, 0, tokens, *ends, self.price, role="model")
 
 
-async def sanity_check_requests(bound: BoundScorer, session: JudgeSession) -> list[list[Request]]:
+async def sanity_check_requests(session: JudgeSession) -> list[list[Request]]:
     """The requests of the sanity check by example. No model is called; a scorer without a sanity check is not called."""
+    bound = session.sanity.bound
     pairs = enumerate(bound.scorer.calibration_examples)
     return [await _requests(bound, session, example_sample(place, pair), pair.output) for place, pair in pairs]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, JudgeCall, Message, Request, Unscored
 from evalrunner.engine.plan import NOT_CHECKED
+from evalrunner.engine.sanity_check import SanityCheck
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.stack import CallTally
 from evalrunner.reasoning import strip_reasoning
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 JudgeRole: TypeAlias = Literal["judge", "model"]
 """What a scorer asks: a judge that chats, or a model that embeds or moderates."""
-
-MAX_SANITY_CHECKS = 3  # that failed calls ended, before the judge is aborted
 
 
 @dataclass(slots=True)
@@ -37,6 +35,7 @@ class RecordingJudge:
     params: Mapping[str, Any]
     row: str = ""
     stream: bool = False
+    sample: int = 1
     calls: list[JudgeCall] = field(default_factory=list)
     companion: RecordingJudge | None = None
 
@@ -52,7 +51,14 @@ class RecordingJudge:
         merged = {**params, **self.params}
         merged = {name: value for name, value in merged.items() if value is not None}
         request = Request(
-            self.model, tuple(messages), merged, tuple(tools), response_format, stream=self.stream, row=self.row
+            self.model,
+            tuple(messages),
+            merged,
+            tuple(tools),
+            response_format,
+            self.sample,
+            stream=self.stream,
+            row=self.row,
         )
         answer = strip_reasoning(await self.endpoint(request))  # thoughts are no verdict
         if isinstance(answer, Completion):
@@ -71,10 +77,10 @@ class RecordingJudge:
 
 @dataclass(slots=True)
 class JudgeSession:
-    """The judge of one scorer during a run: its endpoint, its sanity check, and whether it may be called.
+    """One judge of one scorer during a run: its endpoint, its sanity check, and whether it may be called.
 
-    `check` is the latest sanity check, None before the first; `attempts` counts them. `checking` is set during one.
-    `companion` is the session of the model that the scorer asks besides, for embeddings.
+    `label` is the scorer's name, with that of the judge where it has several. `companion` is the session of the model that
+    the scorer asks besides, for embeddings.
     """
 
     bound: BoundScorer
@@ -82,71 +88,51 @@ class JudgeSession:
     name: str
     model: str
     host: str
+    sanity: SanityCheck
+    label: str
     mode: JudgeCheckMode = "on"
     params: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     calls: CallTally = field(default_factory=CallTally)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     stream: bool = False
-    check: JudgeCheck | None = None
-    attempts: int = 0
-    checking: RecordingJudge | None = None
     role: JudgeRole = "judge"
     companion: JudgeSession | None = None
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def open_reason(self) -> Failure | None:
         """Why the judge was aborted, if it was."""
         return self.breaker.open_reason
 
-    def for_row(self, row: str = "") -> RecordingJudge:
-        """The judge for one cell of a row."""
+    @property
+    def check(self) -> JudgeCheck | None:
+        """The latest sanity check, None before the first."""
+        return self.sanity.check
+
+    @property
+    def check_progress(self) -> tuple[int, int] | None:
+        """The replies so far and the known answers of the sanity check, None while there is none in progress."""
+        return self.sanity.progress
+
+    def for_row(self, row: str = "", sample: int = 1) -> RecordingJudge:
+        """The judge for one cell of a row. Requests of another `sample` are other requests: each is a vote of its own."""
         name = f"{row}/{self.bound.name}"
         companion = None if self.companion is None else self.companion.for_row(row)
-        return RecordingJudge(self._call_endpoint, self.model, self.params, name, self.stream, companion=companion)
+        return RecordingJudge(
+            self._call_endpoint, self.model, self.params, name, self.stream, sample, companion=companion
+        )
 
     async def ensure_checked(self) -> Unscored | Failure | None:
         """None if the judge may be called, else the outcome of its cells. The first caller runs the sanity check."""
         if self.open_reason is not None:
             return self.open_reason
-        if self.mode == "off" or not self.bound.scorer.calibration_examples:
+        if self.mode == "off" or not self.sanity.bound.scorer.calibration_examples:
             return None
-        if self._needs_check():
-            from evalrunner.scorers.judge_calibration import check_judge
-
-            async with self._lock:
-                if self._needs_check():
-                    self.attempts += 1
-                    self.checking = self.for_row("sanity-check")
-                    try:
-                        self.check = await check_judge(self.bound, self.checking)
-                    finally:
-                        self.checking = None
-        assert self.check is not None  # there was a check by now
-        if self.check.failure is not None:
-            return Failure(self.check.failure.kind, NOT_CHECKED + self.check.failure.message)
-        if self.check.passed or self.mode == "warn":
+        check = await self.sanity.run(self.for_row("sanity-check"), lambda: self.open_reason)
+        if check.failure is not None:
+            return Failure(check.failure.kind, NOT_CHECKED + check.failure.message)
+        if check.passed or self.mode == "warn":
             return None
-        return Unscored("judge_check", self.check.summary)
-
-    @property
-    def check_progress(self) -> tuple[int, int] | None:
-        """The replies so far and the known answers of the sanity check, None while there is none in progress."""
-        if self.checking is None:
-            return None
-        from evalrunner.scorers.judge_calibration import check_stages
-
-        done, total = len(self.checking.calls), 0
-        for stage in check_stages(self.bound.scorer.calibration_examples):
-            total += len(stage)
-            if done <= total:
-                break
-        return done, total
-
-    def _needs_check(self) -> bool:
-        if self.check is None:
-            return True
-        return self.check.failure is not None and self.attempts < MAX_SANITY_CHECKS and self.open_reason is None
+        return Unscored("judge_check", check.summary)
 
     async def _call_endpoint(self, request: Request, /) -> Completion | Failure:
         """The endpoint's answer, counted by the circuit breaker."""

@@ -101,7 +101,7 @@ class ModelSession(JudgeSession):
     memory: TextMemory = field(default_factory=TextMemory)
     role: JudgeRole = "model"
 
-    def for_row(self, row: str = "") -> RecordingJudge:
+    def for_row(self, row: str = "", sample: int = 1) -> RecordingJudge:
         """The model for one cell of a row; it takes the place of a judge, but answers no chat."""
         return RecordingModel(self, f"{row}/{self.bound.name}")  # type: ignore[return-value]
 

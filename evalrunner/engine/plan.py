@@ -48,6 +48,7 @@ from evalrunner.user_code import code_files, loaded_name
 
 if TYPE_CHECKING:
     from evalrunner.engine.judge import JudgeSession
+    from evalrunner.engine.panel import JudgePanel
     from evalrunner.middleware.budget import Side
 
 
@@ -76,11 +77,15 @@ class PlannedTarget:
 
 @dataclass(frozen=True, slots=True)
 class PlannedScorer:
-    """A scorer, its section of the suite, and the session of the judge it asks, if any."""
+    """A scorer, its section of the suite, and the judges it asks, if any."""
 
     bound: BoundScorer
     spec: ScorerSpec
-    judge: JudgeSession | None = None
+    panel: JudgePanel | None = None
+
+    @property
+    def judges(self) -> tuple[JudgeSession, ...]:
+        return () if self.panel is None else self.panel.sessions
 
     @property
     def measure(self) -> Measure:
@@ -263,6 +268,11 @@ class Plan:
         """Those of the scorers, each followed by its parts."""
         return tuple(measure for scorer in self.scorers for measure in scorer.measures)
 
+    @property
+    def judges(self) -> Mapping[str, JudgeSession]:
+        """The judges of all scorers by their labels."""
+        return {judge.label: judge for scorer in self.scorers for judge in scorer.judges}
+
     def jobs(self) -> Iterator[Job]:
         """Every row to produce, lazily. Targets are interleaved, so that a slow hour affects all of them alike."""
         for sample in self.dataset:
@@ -343,7 +353,7 @@ def provenance_of(
         dataset=DatasetProvenance(digest=scan.digest, rows=scan.count, **_selection(suite.dataset)),
         targets={target.name: _target(target, specs[target.name], suite.folder) for target in targets},
         scorers={name: part for scorer in scorers for name, part in _scorer_with_parts(scorer, suite.folder)},
-        judges={scorer.bound.name: _judge(scorer.judge) for scorer in scorers if scorer.judge is not None},
+        judges={judge.label: _judge(judge) for scorer in scorers for judge in scorer.judges},
         seed=suite.run.seed,
         epochs=suite.run.epochs,
     )
@@ -353,7 +363,7 @@ def served_provenance(plan: Plan) -> Provenance:
     """The provenance of a plan with the models that have served its targets and judges so far."""
     provenance = plan.provenance
     targets = {target.name: target.calls for target in plan.targets}
-    judges = {scorer.bound.name: scorer.judge.calls for scorer in plan.scorers if scorer.judge is not None}
+    judges = {label: judge.calls for label, judge in plan.judges.items()}
     return replace(
         provenance,
         targets={

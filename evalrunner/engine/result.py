@@ -162,9 +162,22 @@ def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:
             rows = "its only row" if counts.failed == 1 else f"any of its {counts.failed:,} rows"
             reasons.append(f"target {target.name!r} did not answer {rows}")
     for scorer in plan.scorers:
-        if scorer.judge is not None and (failure := scorer.judge.open_reason) is not None:
-            reasons.append(f"judge {scorer.judge.name!r} of {scorer.bound.name!r} aborted: {failure.message}")
+        for judge in () if scorer.panel is None or scorer.panel.decides else scorer.panel.aborted:
+            failure = judge.open_reason
+            assert failure is not None  # it was aborted
+            reasons.append(f"judge {judge.name!r} of {scorer.bound.name!r} aborted: {failure.message}")
     return "; ".join(reasons) or None
+
+
+def aborted_judge_notices(plan: Plan) -> Iterator[str]:
+    """Judges of panels that were aborted while the others went on deciding."""
+    panels = [scorer.panel for scorer in plan.scorers if scorer.panel is not None]
+    for panel in panels:
+        for judge in panel.aborted if panel.decides else ():
+            failure = judge.open_reason
+            assert failure is not None  # it was aborted
+            rest = len(panel.sessions) - len(panel.aborted)
+            yield f"judge of {judge.label} aborted: {failure.message}; the other {rest} judges decide"
 
 
 def decided_record(plan: Plan, usage: RowUsage, rows: int, monitor: RunMonitor | None) -> DecidedRecord | None:
@@ -238,7 +251,7 @@ def ended_record(started: RunRecord, result: RunResult) -> RunRecord:
 def _counted_parts(plan: Plan) -> dict[str, Any]:
     """Targets and judges with the models that served them and the calls counted so far."""
     provenance = served_provenance(plan)
-    judges = {scorer.bound.name: scorer.judge for scorer in plan.scorers if scorer.judge is not None}
+    judges = plan.judges
     return {
         "targets": {
             target.name: TargetRecord.of(provenance.targets[target.name], target.calls.usage) for target in plan.targets
@@ -400,7 +413,7 @@ class RowUsage:
         """The totals of a plan before its first row."""
         return cls(
             {target.name: Usage() for target in plan.targets if target.host is not None},
-            {scorer.bound.name: Usage() for scorer in plan.scorers if scorer.judge is not None},
+            {scorer.bound.name: Usage() for scorer in plan.scorers if scorer.judges},
             {target.name: RowCounts() for target in plan.targets},
         )
 

@@ -17,7 +17,7 @@ from evalrunner.errors import PlacedProblem, nearest
 from evalrunner.formatting import one_line, plain_text
 from evalrunner.plugins import NEGATION, ReferenceProblem, SignatureError
 from evalrunner.prompts import ABSENT, find_value
-from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
+from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_without_call, offer
 from evalrunner.scorers.checks import NO_CHECKS, NOT_NAMED, AnyResult, CheckResult, GroupResult, PassRule, RowVerdict
 from evalrunner.scorers.instances import OptionProblem, ScorerInstances
 from evalrunner.scorers.option_templates import OptionTemplates, names_of
@@ -27,7 +27,7 @@ from evalrunner.suite.yaml import Document, dotted
 from evalrunner.templates import PromptError
 
 if TYPE_CHECKING:
-    from evalrunner.engine.judge import JudgeSession
+    from evalrunner.engine.panel import JudgePanel
 
 NAME: Final = "checks"
 SHARE: Final = "share"
@@ -48,7 +48,7 @@ class ReadyCheck(NamedTuple):
     bound: BoundScorer
     rule: PassRule
     text: str
-    judge: JudgeSession | None
+    judge: JudgePanel | None
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ class RowChecks:
 
     instances: ScorerInstances
     row_instances: ScorerInstances
-    find_judge: Callable[[ModelSpec | str | None, str, BoundScorer], JudgeSession]
+    find_judge: Callable[[ModelSpec | str | None, str, BoundScorer], JudgePanel]
     on_no_answer: NoAnswer
     allows_code: bool
     places: Callable[[KeyPath], str]
@@ -208,7 +208,7 @@ class RowChecks:
             leaf.ready = ready
         return ready
 
-    def _session(self, spec: CheckSpec, bound: BoundScorer) -> JudgeSession | None:
+    def _session(self, spec: CheckSpec, bound: BoundScorer) -> JudgePanel | None:
         """The judge or the model that a check asks. Raises CheckProblem."""
         if spec.judge is not None and not bound.wants_judge:
             raise CheckProblem(f"{spec.type!r} does not use a judge; remove 'judge'")
@@ -392,10 +392,8 @@ class Evaluation:
     async def _call_awaited(self, ready: ReadyCheck, answer: Completion, row: str) -> Cell:
         if ready.judge is None:
             return await call_async(ready.bound, self.sample, answer, None)
-        refusal = await ready.judge.ensure_checked()
-        if refusal is not None:
-            return cell_from(refusal, ready.bound.scorer.declaration)
-        return await call_async(ready.bound, self.sample, answer, ready.judge.for_row(row))
+        cells = await ready.judge.cells(ready.bound, self.sample, answer, row)
+        return cells[ready.bound.name]
 
     def give_up(self, failure: Failure) -> None:
         """End the checks that have no cell."""

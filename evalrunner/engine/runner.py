@@ -36,7 +36,7 @@ from evalrunner.scorers.matching import close_processes
 from evalrunner.suite.schema import FailOnError
 
 if TYPE_CHECKING:
-    from evalrunner.engine.judge import JudgeSession
+    from evalrunner.engine.panel import JudgePanel
     from evalrunner.gates.sequential import RunMonitor
 
 T = TypeVar("T")
@@ -357,7 +357,7 @@ class RowScorer:
         self.inline = [
             item.bound for item in scorers if item.bound.scorer.declaration.inline and not item.bound.is_async
         ]
-        self.awaited = [(item.bound, item.judge) for item in scorers if item.bound.is_async]
+        self.awaited = [(item.bound, item.panel) for item in scorers if item.bound.is_async]
         grouped = {bound.name for bound in self.inline} | {bound.name for bound, _ in self.awaited}
         self.threaded = [bound for bound in self.bound if bound.name not in grouped]
         self.executor = executor
@@ -413,12 +413,12 @@ class RowScorer:
     ) -> dict[str, Cell]:
         """The cells of async and threaded scorers, run concurrently."""
         threaded = [bound for bound in self.threaded if bound.name not in finished]
-        awaited = [(bound, session) for bound, session in self.awaited if bound.name not in finished]
+        awaited = [(bound, panel) for bound, panel in self.awaited if bound.name not in finished]
         cells: dict[str, Cell] = {}
 
-        async def call(bound: BoundScorer, session: JudgeSession | None) -> None:
+        async def call(bound: BoundScorer, panel: JudgePanel | None) -> None:
             try:
-                cells.update(await _call_awaited(bound, session, job, answer))
+                cells.update(await _call_awaited(bound, panel, job, answer))
             except asyncio.CancelledError:
                 if _is_canceled(self.stop):
                     raise
@@ -432,7 +432,7 @@ class RowScorer:
                 cells.update(result)
 
         run = partial(asyncio.get_running_loop().run_in_executor, self.executor)
-        waiting = [call(bound, session) for bound, session in awaited] + ([call_threaded()] if threaded else [])
+        waiting = [call(bound, panel) for bound, panel in awaited] + ([call_threaded()] if threaded else [])
         if evaluation is not None and evaluation.pending:
             waiting.append(evaluation.finish(job.row, run, lambda: _is_canceled(self.stop)))
         try:
@@ -456,11 +456,8 @@ def _call_all(scorers: Sequence[BoundScorer], sample: Sample, completion: Comple
 
 
 async def _call_awaited(
-    bound: BoundScorer, session: JudgeSession | None, job: Job, completion: Completion
+    bound: BoundScorer, panel: JudgePanel | None, job: Job, completion: Completion
 ) -> dict[str, Cell]:
-    if session is None:
+    if panel is None:
         return await call_parts_async(bound, job.sample, completion, None)
-    refusal = await session.ensure_checked()
-    if refusal is not None:
-        return cells_from(refusal, bound)
-    return await call_parts_async(bound, job.sample, completion, session.for_row(job.row))
+    return await panel.cells(bound, job.sample, completion, job.row)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.errors import EvalrunError
@@ -81,35 +81,53 @@ class CacheTally:
         self.saved_usd += answer.cost_usd or 0.0
 
 
+class AnswerStore(Protocol):
+    """Where answers are kept: a `ResponseCache` on disk, or a `MemoryCache`."""
+
+    in_flight: dict[bytes, asyncio.Future[Completion | None]]
+    session: str
+    disabled: str | None
+
+    @property
+    def now(self) -> Callable[[], float]: ...
+
+    def get(self, key: bytes) -> CacheEntry | None: ...
+    def put(self, key: bytes, answer: Completion, *, paid_by: str) -> None: ...
+    def claim(self, key: bytes) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class CachedEndpoint:
     """An endpoint that calls only for what `store` does not have, and once for equal requests in flight.
 
     `identity` names the endpoint, without any secret. With `read=False` answers of other runs are not used; answers
-    that this run paid for always are. `ttl_s` is the maximum age of another run's answer.
+    that this run paid for always are. `ttl_s` is the maximum age of another run's answer. `fallback` is used once the store
+    is disabled.
 
     A cached answer has no latency and costs nothing. The exception: if this run paid for it, for this same row, and was
     interrupted before the row was complete, it is counted now as it was then.
     """
 
     inner: Endpoint
-    store: ResponseCache
+    store: AnswerStore
     identity: str
     _: KW_ONLY
     run_id: str
     tally: CacheTally
     read: bool = True
     ttl_s: float | None = None
+    fallback: AnswerStore | None = None
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
         key = request_key(self.identity, request)
         if key is None:
             return await self.inner(request)
+        store = self._current
         while True:
-            entry = self.store.get(key)
+            entry = store.get(key)
             if entry is not None and self._is_usable(entry):
                 return self._reuse(key, entry, request)
-            leader = self.store.in_flight.get(key)
+            leader = store.in_flight.get(key)
             if leader is None:
                 return await self._call(key, request)
             with pause_deadline():
@@ -118,34 +136,40 @@ class CachedEndpoint:
                 self.tally.hit(answer, 0.0)
                 return _as_cached(answer)
 
+    @property
+    def _current(self) -> AnswerStore:
+        return self.store if self.fallback is None or self.store.disabled is None else self.fallback
+
     def _is_usable(self, entry: CacheEntry) -> bool:
         if entry.paid_by.startswith(f"{self.run_id}/"):
             return True
         return self.read and is_fresh(entry, self.store.now(), self.ttl_s)
 
     def _reuse(self, key: bytes, entry: CacheEntry, request: Request) -> Completion:
-        interrupted = entry.session != self.store.session and entry.paid_by == f"{self.run_id}/{request.row}"
+        store = self._current
+        interrupted = entry.session != store.session and entry.paid_by == f"{self.run_id}/{request.row}"
         if interrupted and request.row is not None:
-            self.store.claim(key)
+            store.claim(key)
             self.tally.restored += 1
             return entry.answer
-        self.tally.hit(entry.answer, max(0.0, self.store.now() - entry.created))
+        self.tally.hit(entry.answer, max(0.0, store.now() - entry.created))
         return _as_cached(entry.answer)
 
     async def _call(self, key: bytes, request: Request) -> Completion | Failure:
         """The endpoint's answer, stored if cacheable. Equal requests wait for it; if it is not, one of them calls next."""
+        store = self._current
         leader: asyncio.Future[Completion | None] = asyncio.get_running_loop().create_future()
-        self.store.in_flight[key] = leader
+        store.in_flight[key] = leader
         cacheable: Completion | None = None
         try:
             answer = await self.inner(request)
             self.tally.misses += 1
             if isinstance(answer, Completion) and is_cacheable(answer):
                 cacheable = answer
-                self.store.put(key, answer, paid_by=f"{self.run_id}/{request.row or ''}")
+                self._current.put(key, answer, paid_by=f"{self.run_id}/{request.row or ''}")
             return answer
         finally:
-            del self.store.in_flight[key]
+            del store.in_flight[key]
             leader.set_result(cacheable)
 
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.middleware.adaptive_limit import AdaptiveLimit, FixedLimit
-from evalrunner.middleware.cache import CACHE_FILE, CachedEndpoint, CacheTally, ResponseCache, is_cached
+from evalrunner.middleware.cache import CACHE_FILE, AnswerStore, CachedEndpoint, CacheTally, ResponseCache, is_cached
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
 from evalrunner.middleware.concurrency import MAX_CONCURRENCY, ConcurrencyLimitedEndpoint, ConcurrencyLimiter
 from evalrunner.middleware.deadline import StopSignal, SuspensionEndpoint, TimeoutEndpoint, Timing
+from evalrunner.middleware.memory_cache import MemoryCache
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
 from evalrunner.middleware.usage import CountingEndpoint, Usage
 from evalrunner.redact import redact_message
@@ -95,6 +96,7 @@ class MiddlewareStack:
     _wrapped: list[WrappedEndpoint] = field(default_factory=list)
     _limiters: dict[str, ConcurrencyLimiter] = field(default_factory=dict)
     _stores: dict[Side, ResponseCache] = field(default_factory=dict)
+    _memory: MemoryCache = field(default_factory=MemoryCache)
 
     def wrap(self, endpoint: Endpoint, context: CallContext) -> WrappedEndpoint:
         """The endpoint, to be called from `begin` to `end`."""
@@ -135,6 +137,7 @@ class MiddlewareStack:
         """Close what `begin` opened. A complete run does not need the answers in its folder any more."""
         for store in self._stores.values():
             store.close()
+        self._memory.close()
         if self.budget is not None:
             self.budget.ledger.close()
         if complete:
@@ -166,16 +169,17 @@ class MiddlewareStack:
             draw=random.Random(f"{self.run.seed} {context.label}"),
             on_retry=context.tally.count_retry,
         )
-        store = self._stores.get(context.side)
+        memory = self._memory if context.side == "judges" else None  # no judge is asked the same question twice
+        store: AnswerStore | None = self._stores.get(context.side) or memory
         if store is None:
             return wrapped
         identity = context.identity
-        if context.side == "targets" and store.path != self.user_cache:
+        if isinstance(store, ResponseCache) and context.side == "targets" and store.path != self.user_cache:
             # the same model listed twice is called twice: how far it differs from itself is the question
             identity += f" for {context.label}"
         return CachedEndpoint(
             wrapped, store, identity, run_id=run_id, tally=context.tally.cache, read=not self.refresh,
-            ttl_s=self.run.cache.ttl_s,
+            ttl_s=self.run.cache.ttl_s, fallback=memory,
         )  # fmt: skip
 
     def _limited(self, endpoint: Endpoint, context: CallContext) -> Endpoint:

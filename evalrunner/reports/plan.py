@@ -73,12 +73,15 @@ def _scorer(scorer: PlannedScorer, design: Design) -> str:
         )
     )
     backend = f" ({declaration.backend})" if declaration.backend else ""
-    if scorer.judge is None:
+    if scorer.panel is None:
         return f"{names}{backend}"
-    check = _sanity_check(scorer.bound.scorer.calibration_examples) if scorer.judge.mode != "off" else ""
-    sessions = [session for session in (scorer.judge, scorer.judge.companion) if session is not None]
-    asked = "; ".join(f"{one.role} {one_line(one.name, 80)} {_where(one.host)}" for one in sessions)
-    return f"{names}{backend}; {asked}{check}"
+    judges = [f"{one_line(judge.name, 80)} {_where(judge.host)}" for judge in scorer.judges]
+    by = f"{scorer.judges[0].role} {judges[0]}" if len(judges) == 1 else f"judges {', '.join(judges)}"
+    if (companion := scorer.judges[0].companion) is not None:
+        by += f"; {companion.role} {one_line(companion.name, 80)} {_where(companion.host)}"
+    samples = f", {scorer.panel.samples} votes each" if scorer.panel.samples > 1 else ""
+    check = _sanity_check(scorer.bound.scorer.calibration_examples) if scorer.judges[0].mode != "off" else ""
+    return f"{names}{backend}; {by}{samples}{check}"
 
 
 def _sanity_check(examples: Sequence[CalibrationExample]) -> str:

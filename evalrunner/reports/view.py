@@ -172,7 +172,7 @@ def gate_sentence(gate: GateResult, view: RunView) -> str:
 def view_at_start(plan: Plan, folder: RunFolder, record: RunRecord) -> RunView:
     """The view of a run before its first call; `rows` are those that it had already when it was resumed."""
     calls = [target.calls for target in plan.targets]
-    calls += [scorer.judge.calls for scorer in plan.scorers if scorer.judge is not None]
+    calls += [judge.calls for judge in plan.judges.values()]
     view = view_of_record(folder, record, {name: TargetView() for name in record.targets})
     return replace(
         view,
@@ -185,8 +185,8 @@ def view_at_start(plan: Plan, folder: RunFolder, record: RunRecord) -> RunView:
 
 def _phase(plan: Plan) -> str | None:
     """`checking the judge 3/12` while a judge is asked its known answers."""
-    for scorer in plan.scorers:
-        if scorer.judge is not None and (progress := scorer.judge.check_progress) is not None:
+    for judge in plan.judges.values():
+        if (progress := judge.check_progress) is not None:
             return f"checking the judge {progress[0]}/{progress[1]}"
     return None
 
@@ -209,7 +209,7 @@ def view_of(result: RunResult) -> RunView:
         for name, target in numbers.targets.items()
     }
     view = view_of_record(RunFolder(result.folder), result.record, targets, numbers)
-    calls = {one.bound.name: one.judge.calls for one in plan.scorers if one.judge is not None}
+    calls = {label: judge.calls for label, judge in plan.judges.items()}
     judges = tuple(
         replace(judge, retries=calls[judge.scorer].retries, cache=calls[judge.scorer].cache) for judge in view.judges
     )

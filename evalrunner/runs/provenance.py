@@ -172,13 +172,20 @@ class Provenance:
 
     def scorer_definition(self, name: str) -> dict[str, Any]:
         """What defines the scores of a scorer, its judge included."""
-        judge = self.judges.get(name)
+        judges = {
+            label: {**select_fields(judge, JUDGE_FIELDS), "judge_check": judge.mode}
+            for label, judge in self.judges_of(name).items()
+        }
         parts = [part for part, scorer in self.scorers.items() if scorer.part_of == name]
         return {
             **select_fields(self.scorers[name], SCORER_FIELDS),
             **({"parts": parts} if parts else {}),
-            "judge": None if judge is None else {**select_fields(judge, JUDGE_FIELDS), "judge_check": judge.mode},
+            "judge": judges.get(name, judges or None),
         }
+
+    def judges_of(self, scorer: str) -> dict[str, JudgeProvenance]:
+        """The judges of a scorer by their labels: its name, with that of the judge where it has several."""
+        return {label: judge for label, judge in self.judges.items() if label.partition(" ")[0] == scorer}
 
 
 EMPTY_PROVENANCE = Provenance(suite="", dataset=DatasetProvenance(digest="", rows=0), targets={}, scorers={})
@@ -196,7 +203,7 @@ def scorer_changes(before: Provenance, now: Provenance, name: str, *, judges: bo
     changed = part_differences(_comparable_scorer(before, name), _comparable_scorer(now, name))
     if judges:
         owners = [(provenance, provenance.scorers[name].part_of or name) for provenance in (before, now)]
-        settings = [_comparable_judge(provenance.judges.get(owner)) for provenance, owner in owners]
+        settings = [_comparable_judges(provenance, owner) for provenance, owner in owners]
         changed += [f"judge.{line}" for line in part_differences(*settings)]
     return changed
 
@@ -209,8 +216,12 @@ def _comparable_scorer(provenance: Provenance, name: str) -> dict[str, Any]:
     return {**select_fields(scorer, BASELINE_SCORER_FIELDS), **made_by}
 
 
-def _comparable_judge(judge: JudgeProvenance | None) -> dict[str, Any]:
-    return {} if judge is None else select_fields(judge, BASELINE_JUDGE_FIELDS)
+def _comparable_judges(provenance: Provenance, scorer: str) -> dict[str, Any]:
+    """The fields of a scorer's judge; of several by their labels."""
+    judges = {
+        label: select_fields(judge, BASELINE_JUDGE_FIELDS) for label, judge in provenance.judges_of(scorer).items()
+    }
+    return judges.get(scorer, judges)
 
 
 def target_changes(old: TargetProvenance, new: TargetProvenance) -> list[str]:

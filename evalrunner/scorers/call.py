@@ -188,7 +188,8 @@ def _check_calibration(scorer: Scorer) -> None:
     if scorer.declaration.low is None or scorer.declaration.high is None:
         raise SignatureError("has calibration examples, so it should declare its range: both `low` and `high`")
     good, total = sum(example.good for example in scorer.calibration_examples), len(scorer.calibration_examples)
-    if total < MIN_CALIBRATION_EXAMPLES or good in (0, total):
+    is_suites = all(example.value is not None for example in scorer.calibration_examples)
+    if (total < MIN_CALIBRATION_EXAMPLES and not is_suites) or good in (0, total):
         raise SignatureError(
             f"has {good} good and {total - good} bad calibration examples; give at least "
             f"{MIN_CALIBRATION_EXAMPLES} in total, with good and bad ones"
@@ -269,17 +270,17 @@ def _outcome_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Any:
 async def call_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Cell:
     """The cell of a scorer whose function is an `async def`, with the calls of its judge."""
     outcome = await outcome_async(bound, sample, completion, judge)
-    return cell_from(outcome, bound.scorer.declaration, by=bound.call.function, calls=_calls_of(judge))
+    return cell_from(outcome, bound.scorer.declaration, by=bound.call.function, calls=calls_of(judge))
 
 
 async def call_parts_async(
     bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None
 ) -> dict[str, Cell]:
     """The cells of a scorer and of its parts, called as in `call_async`."""
-    return cells_from(await outcome_async(bound, sample, completion, judge), bound, calls=_calls_of(judge))
+    return cells_from(await outcome_async(bound, sample, completion, judge), bound, calls=calls_of(judge))
 
 
-def _calls_of(judge: Judge | None) -> tuple[JudgeCall, ...]:
+def calls_of(judge: Judge | None) -> tuple[JudgeCall, ...]:
     """The calls of a judge, and of the model that its scorer asks besides."""
     return (*getattr(judge, "calls", ()), *getattr(getattr(judge, "companion", None), "calls", ()))
 

@@ -156,7 +156,9 @@ def templated_scorer(
             raise OptionProblem("loads a model for its options, so these cannot be templates")
         function = (Awaited if bound.is_async else Templated)(instances, spec, templates, spec.on_no_answer)
         function.declare(bound)
-        return Scorer(function, bound.scorer.declaration, bound.scorer.calibration_examples)
+        made = bound.scorer
+        general = made.calibration or (made if made.calibration_examples else None)  # known answers have no columns
+        return Scorer(function, made.declaration, made.calibration_examples, general, made.votes)
     if first is not None:
         raise first
     return None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from evalrunner.domain import EMPTY, CalibrationExample, Cell, Completion, Declaration, Failure, Judge, Sample, Unscored
 from evalrunner.formatting import check_summary, known_answers, unread_replies
-from evalrunner.scorers.call import BoundScorer, cell_from, outcome_async
+from evalrunner.scorers.call import TOLERANCE, BoundScorer, cell_from, outcome_async
 from evalrunner.scorers.judge_replies import NoVerdict, quote_reply
 
 CONCURRENCY = 4  # calls of one check at a time
@@ -182,13 +182,16 @@ def binomial(right: int, total: int, share: float) -> float:
 
 def example_sample(index: int, example: CalibrationExample) -> Sample:
     """A calibration example as the sample that a scorer sees."""
-    return Sample(f"calibration example {index + 1}", example.input, (example.expected,) if example.expected else ())
+    expected = (example.expected,) if example.expected else ()
+    return Sample(f"calibration example {index + 1}", example.input, expected, example.metadata)
 
 
 def is_right(example: CalibrationExample, cell: Cell, declaration: Declaration) -> bool:
-    """Whether the verdict is on the example's side of the middle of the range; the middle itself is wrong."""
+    """Whether the verdict is the known one, or on the example's side of the middle of the range; the middle itself is wrong."""
     if cell.state != "scored" or cell.value is None:
         return False
+    if example.value is not None:
+        return abs(cell.value - example.value) <= example.tolerance + TOLERANCE
     # binding requires both for scorers with examples
     assert declaration.low is not None and declaration.high is not None
     good_side = cell.value - (declaration.low + declaration.high) / 2
@@ -200,7 +203,8 @@ def is_right(example: CalibrationExample, cell: Cell, declaration: Declaration) 
 def describe_verdict(example: CalibrationExample, cell: Cell) -> str:
     """One example and the verdict on it."""
     verdict = cell.message if cell.value is None else f"scored {cell.value:g}"
-    return f"{example.output!r} is {'good' if example.good else 'bad'}: {verdict}"
+    known = "good" if example.good else "bad"
+    return f"{example.output!r} is {known if example.value is None else format(example.value, 'g')}: {verdict}"
 
 
 async def _score(

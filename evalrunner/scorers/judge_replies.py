@@ -48,7 +48,7 @@ NUMBER_NOUNS = "score|rating|grade|mark"
 REASONS = "reasons?|reasoning|rationale|justification|explanation"
 WRAPPERS = frozenset(
     {"arguments", "parameters", "args", "kwargs", "function", "function_call", "tool_call", "tool_calls", "properties",
-     "select_choice"}
+     "select_choice", "give_verdict"}
 )  # fmt: skip
 """Keys of a tool call that a model writes as text, around its arguments."""
 OPTION = re.compile(r"\s*\(([^()\n]{1,40})\)\s+\S")
@@ -58,7 +58,7 @@ PAIRS = ("()", "[]", "{}", "<>", "**", "__", "``", '""', "''", "“”", "‘’
 
 LINE_END = re.compile(r"\r\n|\n|\r")
 MARKUP = re.compile(
-    r"(?:`{3,}|~{3,})[\w-]*|</?[\w|:=.-]{1,40}>|<\|[^|>]{0,40}\|>|\[/?[A-Z_]{3,20}\]|[\[\],`*]|[\w.]*select_choice[\w.:]*|\bjson\b",
+    r"(?:`{3,}|~{3,})[\w-]*|</?[\w|:=.-]{1,40}>|<\|[^|>]{0,40}\|>|\[/?[A-Z_]{3,20}\]|[\[\],`*]|[\w.]*(?:select_choice|give_verdict)[\w.:]*|\bjson\b",
     re.IGNORECASE,
 )
 """What stands around the JSON of a reply without being prose."""
@@ -83,12 +83,14 @@ class VerdictFormat:
     """What a judge is asked for: a value under `key`, one of `labels`, and its reasons under `reasons`.
 
     Without labels the value is a whole number. `options` are the lines of the prompt that explain the labels: `(C) …`.
+    Not `alone`: the reply has verdicts under other keys too, so only what names the key is one.
     """
 
     key: str
     reasons: str
     labels: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    alone: bool = True
 
     def match(self, value: Any) -> str | None:
         """The label that a value means, in the spelling of the format; None for any other value.
@@ -154,6 +156,8 @@ class VerdictFormat:
 
     @cached_property
     def _nouns(self) -> str:
+        if not self.alone:
+            return re.escape(self.key)
         return f"{re.escape(self.key)}|{NOUNS if self.labels else NUMBER_NOUNS}"
 
     @cached_property
@@ -173,9 +177,8 @@ class VerdictFormat:
         chosen = (
             r"i(?:'d| would| will|'ll)?\s+(?:choose|select|pick|chose|selected|go with)\s+(?:option|choice|answer)?\s*"
         )
-        return re.compile(
-            rf"{LEAD}(?:{self._core}|{chosen}{OPEN}(?P<label2>{self._label})(?!\w){CLOSE})", re.IGNORECASE
-        )
+        others = rf"{chosen}{OPEN}" if self.alone else r"(?!)"
+        return re.compile(rf"{LEAD}(?:{self._core}|{others}(?P<label2>{self._label})(?!\w){CLOSE})", re.IGNORECASE)
 
     @cached_property
     def _tag(self) -> re.Pattern[str]:
@@ -190,7 +193,7 @@ class VerdictFormat:
         return re.compile(rf"(?<![\w'’])(?:{self._label})(?![\w'’])", flags)
 
     def _of_bool(self, value: bool) -> str | None:
-        for yes, no in (("true", "false"), ("yes", "no")):
+        for yes, no in (("true", "false"), ("yes", "no"), ("pass", "fail")):
             if yes in self._by_plain and no in self._by_plain:
                 return self._by_plain[yes if value else no]
         return None
@@ -408,7 +411,7 @@ def _in_prose(text: str, form: VerdictFormat, quotable: Quotable, *, has_object:
         return
     for place, line in enumerate(lines):
         statement, is_alone = form.statement(line), len(lines) == 1
-        bare = form.match_bare(line) if statement is None and (form.labels or is_alone) else None
+        bare = form.match_bare(line) if statement is None and form.alone and (form.labels or is_alone) else None
         if statement is None and bare is None:
             continue
         seen += 1

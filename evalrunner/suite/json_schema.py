@@ -70,7 +70,12 @@ def suite_schema() -> Schema:
             "column": {"anyOf": [TEXT, {"type": "array", "items": TEXT}, _column()]},
             "prompt": _prompt(),
             "model": _model(keys_of(ModelSpec)),
-            "judge": {"anyOf": [TEXT, {"$ref": "#/$defs/model"}]},
+            "judge": {
+                "anyOf": [
+                    *(one := [TEXT, {"$ref": "#/$defs/model"}]),
+                    {"type": "array", "items": {"anyOf": one}, "minItems": 1},
+                ]
+            },
             "target": _target(),
             **scorer_definitions({name: _key(key) for name, key in keys_of(ScorerSpec).items() if name != "type"}),
             **option_definitions(),

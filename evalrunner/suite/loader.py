@@ -148,7 +148,8 @@ def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: A
         for spec in targets
     ]
     if judge is not None:
-        public["judge"] = {**judge.public, "name": judge.name}
+        members = [{**one.public, "name": one.name} for one in judge.members]
+        public["judge"] = members if judge.others else members[0]
     if "tracking" in public:
         public["tracking"] = public_tracking(public["tracking"])
     if isinstance(public.get("dataset"), Mapping):
@@ -163,17 +164,19 @@ def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: A
 
 
 def _without_keys(item: Any) -> Any:
-    """The data of a scorer without the secrets of its judge and its model."""
+    """The data of a scorer without the secrets of its judges and its model."""
     if not isinstance(item, Mapping):
         return item
-    asked = {name: item[name] for name in ("judge", "model") if isinstance(item.get(name), Mapping)}
-    return {
-        **item,
-        **{
-            name: {key: value for key, value in spec.items() if key not in ("api_key", "headers")}
-            for name, spec in asked.items()
-        },
-    }
+    return {**item, **{name: _public_model(item[name]) for name in ("judge", "model") if name in item}}
+
+
+def _public_model(spec: Any) -> Any:
+    """A model, or several, without its secrets."""
+    if isinstance(spec, list):
+        return [_public_model(one) for one in spec]
+    if isinstance(spec, Mapping):
+        return {key: value for key, value in spec.items() if key not in ("api_key", "headers")}
+    return spec
 
 
 def _without_keys_of_judges(data: Any) -> Any:

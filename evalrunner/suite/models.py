@@ -151,6 +151,8 @@ def read_model(
     reader: SectionReader, item: Any, path: KeyPath, *, known: Mapping[str, Key] | None = None
 ) -> ModelSpec | None:
     """A model string, or a mapping with `model`; API keys are registered as secrets and written as their variable."""
+    if isinstance(item, list) and known is None:
+        return _read_panel(reader, item, path)
     if isinstance(item, str):
         model = reader.text(item, path, fill=True)
         if model is not None and not model.strip():
@@ -190,6 +192,25 @@ def read_model(
         public={**texts, **_public_secrets(item)},
         key_path=path,
     )
+
+
+def _read_panel(reader: SectionReader, items: list[Any], path: KeyPath) -> ModelSpec | None:
+    """Several judges as the first one with the others."""
+    specs = [read_model(reader, item, (*path, place)) for place, item in enumerate(items)]
+    if not specs:
+        reader.report(path, f"is an empty list; name a model, such as {HOSTED}")
+        return None
+    first, *others = specs
+    if first is None or any(spec is None or spec.others for spec in others) or first.others:
+        if all(spec is not None for spec in specs):
+            reader.report(path, "has a list within a list; name each judge by itself")
+        return None
+    names = [spec.name for spec in specs if spec is not None]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            reader.report((*path, place), f"{name!r} is listed twice; for several votes of one judge use samples")
+            return None
+    return replace(first, others=tuple(spec for spec in others if spec is not None))
 
 
 def provider_key(reader: SectionReader, model: str, path: KeyPath) -> str | None:

@@ -168,7 +168,8 @@ class PaceSpec:
 class ModelSpec:
     """A model behind an endpoint: what `target:` and `judge:` have in common.
 
-    `api_key` is the value to send, `public` what may be written to disk: `${VAR}` in place of secrets.
+    `api_key` is the value to send, `public` what may be written to disk: `${VAR}` in place of secrets. `others` are the
+    further judges of a panel.
     """
 
     model: str = key("Model string; sent unchanged with base_url", default="", path=True)
@@ -181,6 +182,12 @@ class ModelSpec:
     price: PriceSpec | None = key("Price of the model", alias="prices")
     public: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ()
+    others: tuple[ModelSpec, ...] = ()
+
+    @property
+    def members(self) -> tuple[ModelSpec, ...]:
+        """All judges of a panel, or the model alone."""
+        return (self, *self.others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,7 @@ def refuse_untrusted(fields: Mapping[str, Any], document: Document, restrictions
     for target in fields.get("targets") or ():
         audit.target(target)
     if (judge := fields.get("judge")) is not None:
-        audit.model(judge)
+        audit.judges(judge)
     for scorer in fields.get("scorers") or ():
         audit.scorer(scorer)
     if (checks := fields.get("checks")) is not None:
@@ -264,7 +264,7 @@ class _Audit:
         path = spec.key_path
         for model in (spec.judge, spec.model):
             if isinstance(model, ModelSpec):
-                self.model(model)
+                self.judges(model)
         if isinstance(spec, ScorerSpec) and is_negation(spec.type):
             spec = replace(spec, type=spec.type.removeprefix(NEGATION))
         if spec.type == "mlflow":
@@ -317,6 +317,10 @@ class _Audit:
         for name in headers if isinstance(headers, Mapping) else ():
             if (plain := str(name).strip().lower()) in ROUTING_HEADERS:
                 self.refuse((*path, "headers", name), f"the header {plain} can lead to another host")
+
+    def judges(self, spec: ModelSpec) -> None:
+        for member in spec.members:
+            self.model(member)
 
     def model(self, spec: ModelSpec, params: Mapping[str, Any] | None = None) -> None:
         """Check a target or judge: its host, its API key, and what is passed to LiteLLM."""

@@ -15,6 +15,7 @@ import pytest
 from evalrunner.domain import Completion, Failure, Request, Sample
 from evalrunner.endpoints.openai_replies import read_embeddings, read_moderations
 from evalrunner.engine.model_session import ModelSession, TextMemory
+from evalrunner.engine.sanity_check import SanityCheck
 from evalrunner.runs.row_log import read_rows
 from evalrunner.scorers.call import BoundScorer, call_async
 from evalrunner.scorers.embedding import EmbeddingSimilarity, cosine, embedding_similarity
@@ -146,7 +147,7 @@ def test_equal_texts_in_flight_wait_for_one_call_and_a_failure_is_asked_again() 
         return Completion("", data=[[float(len(request.texts[0])), 1.0]])
 
     bound = BoundScorer.bind("s", embedding_similarity(value="Paris"))
-    session = ModelSession(bound, endpoint, "m", "m", "h", "off")
+    session = ModelSession(bound, endpoint, "m", "m", "h", SanityCheck(bound), "x", "off")
 
     async def both(text: str) -> list[Any]:
         models = [session.for_row("1"), session.for_row("2")]
@@ -167,7 +168,8 @@ def test_memory_of_vectors_is_bounded() -> None:
         sent.append(request.texts[0])
         return Completion("", data=[[1.0] * 10])
 
-    session = ModelSession(BoundScorer.bind("s", embedding_similarity()), endpoint, "m", "m", "h", "off")
+    bound = BoundScorer.bind("s", embedding_similarity())
+    session = ModelSession(bound, endpoint, "m", "m", "h", SanityCheck(bound), "x", "off")
     session.memory = TextMemory(limit=50)
 
     async def all_of() -> None:
@@ -229,7 +231,7 @@ def test_categories_of_mistral_flag_a_text_without_a_verdict_of_the_whole(flagge
         return answer
 
     bound = BoundScorer.bind("m", moderation())
-    session = ModelSession(bound, endpoint, "m", "m", "h", "off")
+    session = ModelSession(bound, endpoint, "m", "m", "h", SanityCheck(bound), "x", "off")
     cell = asyncio.run(call_async(bound, Sample("1", "?"), Completion("call 555-0100"), session.for_row("1")))
     assert (cell.value, cell.detail["flagged"]) == (float(flagged), ["pii"] if flagged else [])  # type: ignore[index]
 
