@@ -21,7 +21,7 @@ class _Missing:
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return "MISSING"
+        return "not set"
 
     def __bool__(self) -> bool:
         return False

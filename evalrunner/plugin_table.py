@@ -47,6 +47,7 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "expr": "evalrunner.scorers.expression:expr",
         "factuality": "evalrunner.scorers.autoevals:factuality",
         "flesch_kincaid_grade_level": "evalrunner.scorers.readability:flesch_kincaid_grade_level",
+        "json": "evalrunner.scorers.json_match:json",
         "levenshtein": "evalrunner.scorers.similarity:levenshtein",
         "max_chars": "evalrunner.scorers.length:max_chars",
         "max_words": "evalrunner.scorers.length:max_words",

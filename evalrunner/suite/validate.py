@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
+from evalrunner.json_path import MISSING
 from evalrunner.redact import may_be_secret
 from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, UnsetVariable, interpolate
 from evalrunner.suite.schema import KeyPath
@@ -186,7 +187,7 @@ def schema_of_options(options: Mapping[str, inspect.Parameter], docs: Mapping[st
         properties[name] = schema_of(option.annotation)
         if name in docs:
             properties[name]["description"] = docs[name]
-        if option.default not in (inspect.Parameter.empty, None):
+        if option.default not in (inspect.Parameter.empty, None, MISSING):
             properties[name]["default"] = option.default
     return properties
 
