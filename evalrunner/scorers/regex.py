@@ -100,10 +100,13 @@ def regex(
             raise ValueError("compares texts only with 'group'; name the group that captures the answer")
         return Scorer(Search(compiled, negate), Declaration(binary=True))
     check_comparison(negate, value, expected_pattern)
-    wanted = expected_pattern
-    expected = None if wanted is None else compile_pattern(wanted, flags, "expected_pattern", limit_s, group)
+    expected = _reference_pattern(expected_pattern, flags, limit_s, group)
     extract = Extract(compiled, group, find == "last", numeric, expected, rule, value=texts_of(value))
     return Scorer(extract, Declaration(binary=True, needs_expected=value is None))
+
+
+def _reference_pattern(pattern: str | None, flags: int, limit_s: float, group: int | str) -> Pattern | None:
+    return None if pattern is None else compile_pattern(pattern, flags, "expected_pattern", limit_s, group)
 
 
 def check_comparison(negate: bool, value: str | list[str] | None, expected_pattern: str | None) -> None:
