@@ -85,9 +85,9 @@ def suite_lines() -> Iterator[str]:
 
 def _scorer_lines() -> Iterator[str]:
     """The scorers by group, a line each."""
+    from evalrunner.plugin_table import CATALOGUE, OTHER, group_of
     from evalrunner.plugins import known_names, resolve
-    from evalrunner.scorers.catalogue import CATALOGUE, OTHER, group_of
-    from evalrunner.suite.docstrings import first_line
+    from evalrunner.suite.scorer_schema import first_line
 
     names = known_names("scorers")
     for group in (*CATALOGUE, OTHER):
@@ -127,7 +127,7 @@ def _detail_lines(group: Group, name: str) -> Iterator[str]:
 
 def _lines_of(group: Group, name: str) -> Iterator[str]:
     from evalrunner.plugins import factory_options, known_names, main_option_of, resolve
-    from evalrunner.suite.docstrings import first_line, option_docs
+    from evalrunner.suite.scorer_schema import first_line, option_docs
     from evalrunner.suite.validate import describe_type
 
     home, factory = known_names(group)[name], resolve(group, name, folder=Path())
@@ -144,8 +144,8 @@ def _lines_of(group: Group, name: str) -> Iterator[str]:
 
 def _scorer_facts(name: str) -> Mapping[str, str]:
     """What a check or metric by a scorer means and needs, and an example; without a range where the example needs more."""
+    from evalrunner.plugin_table import example_of
     from evalrunner.plugins import main_option_of, resolve
-    from evalrunner.scorers.catalogue import example_of
 
     factory, example = resolve("scorers", name, folder=Path()), example_of(name)
     facts: dict[str, str] = {}

@@ -39,7 +39,7 @@ def render_comparison(
     """
     for warning in comparison.warnings:
         yield Paragraph(f"warning: {warning}", "yellow")
-    yield leaderboard(comparison, letters=verbose)
+    yield leaderboard(comparison, verbose=verbose)
     yield styled("")
     yield from _conclusion_lines(comparison, verbose=verbose)
     if not verbose:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final
 
 from evalrunner.domain import Metric
@@ -53,7 +55,13 @@ def label(metric: Metric, name: str | None = None) -> str:
 
 
 def metric_table(
-    target: TargetView, planned: int, *, headline: str | None = None, gated: Iterable[str] = (), verbose: bool = False
+    target: TargetView,
+    planned: int,
+    *,
+    headline: str | None = None,
+    gated: Iterable[str] = (),
+    parts: Iterable[str] = (),
+    verbose: bool = False,
 ) -> TextTable:
     """The metrics of the suite's scorers, those of the `headline` scorer first, each with its interval and counts.
 
@@ -62,7 +70,7 @@ def metric_table(
     """
     metrics = overall_metrics(target.metrics, headline)
     names = screen_names(metric.name for metric in metrics)
-    shown = metrics if verbose else selected(metrics, set(gated))
+    shown = metrics if verbose else selected(metrics, set(gated), set(parts))
     firsts = first_of_scorers(metrics)
     name, value, ends = Column("metric"), Column("value", right=True), Column("95% CI")
     readings = {head: Column(head, right=True) for head in OTHER_READINGS.values()}
@@ -84,10 +92,10 @@ def metric_table(
     return TextTable(name, [value, ends, *readings.values(), *counts.values()])
 
 
-def hidden_metrics(target: TargetView, gated: Iterable[str]) -> int:
+def hidden_metrics(target: TargetView, gated: Iterable[str], parts: Iterable[str] = ()) -> int:
     """How many metrics the table of a target leaves out without `verbose`."""
     metrics = overall_metrics(target.metrics)
-    return len(metrics) - len(selected(metrics, set(gated)))
+    return len(metrics) - len(selected(metrics, set(gated), set(parts)))
 
 
 def overall_metrics(metrics: Iterable[Metric], headline: str | None = None) -> list[Metric]:
@@ -96,12 +104,25 @@ def overall_metrics(metrics: Iterable[Metric], headline: str | None = None) -> l
     return sorted(own, key=lambda metric: metric.scorer != headline)
 
 
-def selected(metrics: Sequence[Metric], gated: set[str]) -> list[Metric]:
-    """All metrics if they are few, else the first of each scorer and those of gates."""
+def selected(metrics: Sequence[Metric], gated: set[str], parts: AbstractSet[str] = frozenset()) -> list[Metric]:
+    """All metrics if they are few, else the first of each scorer and those of gates.
+
+    Of the `parts` of scorers, such as named checks, only the lowest are shown, as many as there is room for.
+    """
     if len(metrics) <= MAX_METRICS:
         return list(metrics)
-    firsts = first_of_scorers(metrics)
-    return [metric for metric in metrics if metric in firsts or metric.name in gated]
+    firsts = [metric for metric in metrics if metric in first_of_scorers(metrics) or metric.name in gated]
+    optional = [metric for metric in firsts if metric.scorer in parts and metric.name not in gated]
+    optional.sort(key=_lowest_first)
+    hidden = optional[max(MAX_METRICS - (len(firsts) - len(optional)), 0) :]
+    return [metric for metric in firsts if metric not in hidden]
+
+
+def _lowest_first(metric: Metric) -> float:
+    """What sorts the worst values first; metrics without a value come last."""
+    if metric.value is None:
+        return math.inf
+    return metric.value if metric.higher_is_better else -metric.value
 
 
 def first_of_scorers(metrics: Iterable[Metric]) -> list[Metric]:
@@ -124,15 +145,16 @@ def ends_text(metric: Metric) -> str:
     return interval(metric.low, metric.high, beside=(metric.value,))
 
 
-def leaderboard(comparison: Comparison, *, letters: bool = False) -> TextTable:
+def leaderboard(comparison: Comparison, *, verbose: bool = False) -> TextTable:
     """Targets in the order of the first metric, with quality, latency, cost and missing scores.
 
-    A value is bold if it is significantly better than all others. With `letters`, targets that share one do not differ
-    significantly.
+    A value is bold if it is significantly better than all others. With `verbose`, all metrics are shown and have letters:
+    targets that share one do not differ significantly.
     """
     order = ranked(comparison)
     names = screen_names(metric.name for metric in comparison.metrics)
-    columns = [_quality(metric, names[metric.name], order, letters=letters) for metric in comparison.metrics]
+    metrics = comparison.metrics if verbose else comparison.metrics[:MAX_METRICS]
+    columns = [_quality(metric, names[metric.name], order, letters=verbose) for metric in metrics]
     costs = cost_columns(comparison, order) + missing_columns(comparison, order)
     targets = Column("target", [one_line(name, MAX_TARGET) for name in order])
     return TextTable(targets, [*columns, *costs], stacked=[*columns[:1], *costs, *columns[1:]])

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 LOG_WIDTH: Final = 120  # of lines that no terminal shows, unless COLUMNS is set
 MAX_ROWS: Final = 3  # lowest scores, and rows that got worse
 MAX_ROWS_VERBOSE: Final = 5
+MAX_NAMES: Final = 3  # of metrics in a note
 PAGE_ROWS: Final = 200  # rows of one list, so that a long one is printed while it is read
 IMPORT_AFTER_S: Final = 0.04
 FILES: Final = ("report.html", "table.csv", "metrics.json", "rows.jsonl", "run.json")
@@ -196,8 +197,9 @@ def _target_parts(run: RunView, name: str, target: TargetView, *, verbose: bool)
     gated = [gate.metric for gate in run.gates]
     if len(run.targets) > 1:
         yield styled(f"\n{one_line(name, 80)}", "bold")
-    yield metric_table(target, run.answers_planned, headline=run.headline, gated=gated, verbose=verbose)
-    if not verbose and (hidden := hidden_metrics(target, gated)):
+    parts = [each.name for each in run.measures if each.part_of and not each.name.startswith(f"{each.part_of}/")]
+    yield metric_table(target, run.answers_planned, headline=run.headline, gated=gated, parts=parts, verbose=verbose)
+    if not verbose and (hidden := hidden_metrics(target, gated, parts)):
         yield styled(f"{counted(hidden, 'more metric')}: -v", "dim")
     yield from (Paragraph(note, "dim") for note in interval_notes(target))
     if target.epochs:
@@ -348,7 +350,8 @@ def interval_notes(target: TargetView) -> Iterator[str]:
             if note and metric.slice is None and metric.scorer not in ALWAYS and not note.endswith(TOO_FEW_VALUES):
                 by_note.setdefault(note, []).append(metric.name)
     for note, names in by_note.items():
-        yield f"{', '.join(names)}: {note}"
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        yield f"{', '.join(names[:MAX_NAMES])}{more}: {note}"
 
 
 def epoch_notes(target: TargetView, *, verbose: bool) -> Iterator[Any]:

@@ -11,7 +11,6 @@ from typing import Any
 from evalrunner.egress import EgressPolicy
 from evalrunner.plugin_table import Group
 from evalrunner.plugins import factory_options, known_names, load, resolve
-from evalrunner.suite.docstrings import first_line, option_docs
 from evalrunner.suite.models import SERVICE
 from evalrunner.suite.schema import (
     CacheSpec,
@@ -31,7 +30,13 @@ from evalrunner.suite.schema import (
     TrackingSpec,
     TransportSpec,
 )
-from evalrunner.suite.scorer_schema import check_definitions, option_definitions, scorer_definitions
+from evalrunner.suite.scorer_schema import (
+    check_definitions,
+    first_line,
+    option_definitions,
+    option_docs,
+    scorer_definitions,
+)
 from evalrunner.suite.sections import ROLES
 from evalrunner.suite.validate import Key, is_section, keys_of, schema_of, schema_of_options, without_none
 

@@ -7,18 +7,19 @@ template over the columns of a row.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from evalrunner.plugin_table import OPTION_OF_NAME
 from evalrunner.plugins import factory_options, known_names, main_option_of, resolve
-from evalrunner.suite.docstrings import first_line, option_docs
 from evalrunner.suite.presets import PRESETS
 from evalrunner.suite.validate import schema_of_options
 
 Schema = dict[str, Any]
+OPTION: Final = re.compile(r"^    (?P<name>\w+)(?: \([^)]*\))?: (?P<text>.*)$")  # in the docstring of a factory
 TEMPLATE: Final[Schema] = {"type": "string", "pattern": r"\{\{|\{%"}
 REFERENCE: Final[Schema] = {"type": "string", "pattern": ":", "description": "package.module:name or path/file.py:name"}
 NEGATION: Final = "not_"
@@ -176,3 +177,25 @@ def _factories() -> list[tuple[str, Any]]:
 
 def _required(factory: Any) -> list[str]:
     return [option.name for option in factory_options(factory).values() if option.default is inspect.Parameter.empty]
+
+
+def first_line(factory: Callable[..., Any]) -> str:
+    """The first line of the docstring, or nothing."""
+    return (inspect.getdoc(factory) or "").partition("\n")[0]
+
+
+def option_docs(factory: Callable[..., Any]) -> dict[str, str]:
+    """What the `Args:` section of the docstring says of each option, on one line."""
+    _, args, rest = (inspect.getdoc(factory) or "").partition("Args:\n")
+    docs: dict[str, str] = {}
+    name = ""
+    for line in rest.splitlines() if args else ():
+        if line and not line.startswith("    "):
+            break
+        option = OPTION.match(line)
+        if option is not None:
+            name = option["name"]
+            docs[name] = option["text"].strip()
+        elif name and line.strip():
+            docs[name] += " " + line.strip()
+    return docs

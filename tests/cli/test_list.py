@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evalrunner.plugin_table import BUILTIN
-from evalrunner.scorers.catalogue import CATALOGUE
+from evalrunner.plugin_table import BUILTIN, CATALOGUE
 from tests.fakes.command import evalrun
 
 

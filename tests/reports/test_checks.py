@@ -237,6 +237,33 @@ def test_any_json_as_a_detail_is_read_without_an_exception() -> None:
         assert all(isinstance(each.text, str) and each.weight == each.weight for each in read)
 
 
+def many_checks(**targets: str) -> None:
+    """A suite with twenty named checks and recorded answers in the columns of its targets."""
+    names = [f"check_{place}" for place in range(20)]
+    lines = [{"input": f"{row}?", "some": " ".join(names[row:]), "every": " ".join(names)} for row in range(20)]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    listed = [{"name": name, "type": "recorded", "column": column} for name, column in targets.items()]
+    checks = [{"contains": name, "name": name, "whole_words": True} for name in names]
+    suite = {"name": "many", "dataset": "rows.jsonl", "targets": listed, "checks": checks, "gates": ["check_19 >= 0.5"]}
+    Path("many.yaml").write_text(json.dumps(suite))
+
+
+def test_of_twenty_named_checks_the_table_has_the_gated_one_and_the_lowest() -> None:
+    many_checks(bot="some")
+    lines = evalrun("many.yaml").stdout.partition("metric ")[2].splitlines()
+    names = [line.split()[0] for line in lines[1:11]]
+    assert names == ["check_19", "checks", "checks/share", *(f"check_{place}" for place in range(7))]
+    assert lines[11] == "12 more metrics: -v"
+    assert all(f"\ncheck_{place} " in evalrun("show", "last", "-v").stdout for place in range(20))
+
+
+def test_twenty_named_checks_do_not_flood_the_leaderboard() -> None:
+    many_checks(a="some", b="every")
+    shown = evalrun("many.yaml").stdout
+    assert shown.count("\ntarget ") <= 4
+    assert "more metrics: -v" in shown
+
+
 def group(rule: str, passed: bool | None, **more: Any) -> dict[str, Any]:
     return check(f"{rule}: 2 checks", passed, **more) | {"type": rule}
 

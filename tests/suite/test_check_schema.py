@@ -10,8 +10,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from evalrunner.plugin_table import CATALOGUE
 from evalrunner.plugins import factory_options, known_names, main_option_of, resolve
-from evalrunner.scorers.catalogue import CATALOGUE
 from evalrunner.suite.json_schema import suite_schema
 from tests.fakes.command import ROOT
 
