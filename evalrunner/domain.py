@@ -579,6 +579,16 @@ class SampleFilter(ABC):
         """Why the scorer cannot score any answer to a sample with an expected answer, or None."""
 
 
+class InlineForSome(ABC):
+    """A scorer that is cheap enough for the event loop with some outputs."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def is_quick(self, output: str) -> bool:
+        """Whether a call with this output is that cheap."""
+
+
 class Preparable(ABC):
     """A target or scorer with slow preparations, such as loading a model."""
 

@@ -356,7 +356,7 @@ class Evaluation:
         self.ready.append(ready)
         cell = cell_without_call(ready.bound, self.sample, self.answer)
         if cell is None:
-            if ready.bound.scorer.declaration.inline and not ready.bound.is_async and self._offered is not None:
+            if self._offered is not None and ready.bound.is_inline(self._offered["output"]):
                 cell = call_sync(ready.bound, self._offered)
             else:
                 self.pending.append((place, ready))
@@ -387,7 +387,10 @@ class Evaluation:
             for (place, _), cell in zip(slow, cells, strict=True):
                 self.results[place] = cell
 
-        await asyncio.gather(*[call(place, ready) for place, ready in awaited], *([call_slow()] if slow else []))
+        if not awaited:
+            await call_slow()
+        else:
+            await asyncio.gather(*[call(place, ready) for place, ready in awaited], *([call_slow()] if slow else []))
 
     async def _call_awaited(self, ready: ReadyCheck, answer: Completion, row: str) -> Cell:
         if ready.judge is None:

@@ -437,7 +437,7 @@ class RowScorer:
             waiting.append(evaluation.finish(job.row, run, lambda: _is_canceled(self.stop)))
         try:
             async with deadline:
-                await asyncio.gather(*waiting)
+                await (waiting[0] if len(waiting) == 1 else asyncio.gather(*waiting))
         except TimeoutError:
             timed_out = Failure("timeout", f"not done within the row timeout of {deadline.limit_s:g} s")
             if evaluation is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from evalrunner.domain import Cell, Row
@@ -69,12 +69,13 @@ def checks_of(cell: Cell | None) -> tuple[CheckResult, ...]:
     for place, entry in enumerate(listed):
         if not isinstance(entry, Mapping):
             continue
-        check, group = _result(entry), entry.get("group")
+        group = entry.get("group")
         group = group if isinstance(group, int) and group in results else None
         decides = group is None or is_open[group]
-        is_open[place] = decides and check.type == "all" and check.passed is not True
+        is_all = entry.get("type") == "all"
+        is_open[place] = decides and is_all and entry.get("passed") is not True
         depth = 0 if group is None else results[group].depth + 1
-        results[place] = replace(check, depth=depth, decides=decides and check.type != "all")
+        results[place] = _result(entry, depth, decides=decides and not is_all)
     return tuple(results.values())
 
 
@@ -135,9 +136,9 @@ def _distinct(checks: Iterable[CheckResult]) -> list[CheckResult]:
     return list({_key(check): check for check in checks}.values())
 
 
-def _result(entry: Mapping[str, Any]) -> CheckResult:
+def _result(entry: Mapping[str, Any], depth: int, *, decides: bool) -> CheckResult:
     passed, extracted = entry.get("passed"), entry.get("extracted")
-    why = [_text(entry, key) for key in ("reason", "explanation")]
+    reason, explanation = _text(entry, "reason"), _text(entry, "explanation")
     return CheckResult(
         text=_text(entry, "text"),
         type=_text(entry, "type"),
@@ -146,8 +147,10 @@ def _result(entry: Mapping[str, Any]) -> CheckResult:
         value=_number(entry.get("value")),
         weight=_number(entry.get("weight")) or 0.0 if "weight" in entry else 1.0,
         state=_text(entry, "state") or "scored",
-        why="; ".join(filter(None, dict.fromkeys(why))),
+        why="; ".join(filter(None, dict.fromkeys((reason, explanation)))) if reason or explanation else "",
         extracted=extracted if isinstance(extracted, str) else None,
+        depth=depth,
+        decides=decides,
     )
 
 

@@ -20,6 +20,7 @@ from evalrunner.domain import (
     Completion,
     Declaration,
     Failure,
+    InlineForSome,
     Judge,
     JudgeCall,
     NoAnswer,
@@ -149,6 +150,13 @@ class BoundScorer:
     @property
     def is_async(self) -> bool:
         return self.call.is_async
+
+    def is_inline(self, output: str) -> bool:
+        """Whether a call with this output is cheap enough for the event loop."""
+        if self.call.is_async:
+            return False
+        function: object = self.scorer.function
+        return self.scorer.declaration.inline or (isinstance(function, InlineForSome) and function.is_quick(output))
 
     @property
     def cell_names(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ MAX_SEARCHED_LENGTH: Final = 50_000  # characters
 MAX_MATCHES: Final = 1_000  # of all matches of a pattern in one text
 MAX_LOOKBEHIND: Final = 100  # characters
 MAX_STEPS_HERE: Final = 5_000_000  # of the slowest search in this process: about 50 ms
+MAX_QUICK_STEPS: Final = 50_000  # of a search that needs no thread of its own: about half a millisecond
 MAX_PROCESSES: Final = max(1, min(4, os.cpu_count() or 1))
 MAX_SHOWN: Final = 80  # characters of a pattern in messages
 SYSTEM_MARGIN: Final = 1.0  # seconds of CPU time for reading a request and compiling a pattern
@@ -93,6 +95,10 @@ class Pattern:
         """The option and its pattern, in messages."""
         return f"'{self.option}: {one_line(self.compiled.pattern, MAX_SHOWN)}'"
 
+    def is_quick(self, text: str) -> bool:
+        """Whether any search in the text ends so soon that it may run on the event loop."""
+        return most_steps(self.compiled, min(len(text), MAX_SEARCHED_LENGTH)) <= MAX_QUICK_STEPS
+
     def find(self, text: str, group: int | str = 0, *, last: bool = False) -> tuple[str | None] | None:
         """The text of the group in the first or last match, None if the group is not in it; None without a match.
 
@@ -143,18 +149,23 @@ def most_steps(compiled: re.Pattern[str], length: int) -> float:
     Without a repeated group each repetition multiplies them by the length, each alternative by 2. Characters of sets
     are counted too.
     """
+    growth = _growth(compiled)
+    return float("inf") if growth is None else float(max(1, length) ** growth[0] * growth[1])
+
+
+@lru_cache(maxsize=4096)
+def _growth(compiled: re.Pattern[str]) -> tuple[int, int] | None:
+    """The power of the length and the factor in the bound of `most_steps`; None where it is infinite."""
     pattern = compiled.pattern
     if compiled.flags & re.VERBOSE or "(?#" in pattern:  # they may stand between a group and its repetition
-        return float("inf")
+        return None
     signs = re.sub(r"\\[^1-9]", "x", pattern, flags=re.DOTALL).replace("(?", "(")
     signs = re.sub(r"([*+?}])[?+]", r"\1", signs)  # lazy and possessive repetitions
     if re.search(r"\)[*+?{]", signs):
-        return float("inf")
+        return None
     repetitions = sum(map(signs.count, "*+{")) + len(re.findall(r"\\[1-9]|\(P=", signs))
     choices = signs.count("?") + signs.count("|")
-    if repetitions > 8 or choices > 20:
-        return float("inf")
-    return float(max(1, length) ** (1 + repetitions) * 2**choices)
+    return None if repetitions > 8 or choices > 20 else (1 + repetitions, 2**choices)
 
 
 def compiles_soon(pattern: str, flags: int) -> bool:

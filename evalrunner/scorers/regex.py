@@ -15,7 +15,17 @@ import warnings
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from evalrunner.domain import Declaration, Failure, Sample, SampleFilter, SampleValidator, Score, Scorer, Skipped
+from evalrunner.domain import (
+    Declaration,
+    Failure,
+    InlineForSome,
+    Sample,
+    SampleFilter,
+    SampleValidator,
+    Score,
+    Scorer,
+    Skipped,
+)
 from evalrunner.limits import STANDARD, Limits
 from evalrunner.plugins import PluginContext, main_option
 from evalrunner.redact import redact_start
@@ -191,7 +201,7 @@ def check_group(compiled: re.Pattern[str], group: int | str | None, option: str)
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class Search(InlineForSome):
     """Whether the pattern is found in the first `MAX_SEARCHED_LENGTH` characters."""
 
     pattern: Pattern
@@ -203,6 +213,10 @@ class Search:
         except SearchFailed as failed:
             return Failure("timeout", str(failed))
         return with_searched_length(matches != self.negate, output)
+
+    def is_quick(self, output: str) -> bool:
+        """Whether the search ends so soon that it needs no thread."""
+        return self.pattern.is_quick(output)
 
 
 @dataclass(frozen=True, slots=True)

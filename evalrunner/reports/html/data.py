@@ -376,6 +376,12 @@ class Packer:
         text = value if isinstance(value, str) else plain_text(value)  # most are text, and there are many
         return self._place(text if len(text) <= MAX_FIELD_LENGTH else redact_start(text, MAX_FIELD_LENGTH) + "…")
 
+    def _start(self, text: str) -> int:
+        """The place of a text, cut; -1 for an empty one. The whole table is redacted, so only a text that is cut is here."""
+        if not text:
+            return -1
+        return self._place(text if len(text) <= MAX_FIELD_LENGTH else redact_start(text, MAX_FIELD_LENGTH))
+
     def _answer(self, row: Row, target: int, prompts: list[Any]) -> list[Any]:
         answer = row.answer
         cells = [self._cell(row.cells[name]) if name in row.cells else None for name in self.scorers]
@@ -438,9 +444,10 @@ class Packer:
         return packed
 
     def _check(self, check: CheckResult) -> list[Any]:
-        texts = (check.text, check.type, check.name)
         return [
-            *(self._place(redact_start(text, MAX_FIELD_LENGTH) if text else None) for text in texts),
+            self._start(check.text),
+            self._start(check.type),
+            self._start(check.name),
             None if check.passed is None else int(check.passed),
             check.value,
             check.weight,
