@@ -127,8 +127,7 @@ class Assembler:
             self._select_failed(suite)
         targets = [item for spec in suite.targets if (item := self._target(suite, spec, calls)) is not None]
         self.samples = dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
-        judging = self._judges(suite, calls)
-        scorers = [scorer for spec in suite.scorers if (scorer := self._scorer(suite, spec, judging)) is not None]
+        scorers, judging = self._scorers(suite, calls)
         judges, row_checks = self._checks(suite, scorers, judging)
         design = design_of(suite, self.document)
         gates = self._early_gates(suite, scorers, row_checks, judges, design)
@@ -405,6 +404,10 @@ class Assembler:
             lambda: self.pool.open(spec, timeout_s=limit_s, folder=suite.folder, egress=suite.run.egress),
         )
         return handle
+
+    def _scorers(self, suite: Suite, calls: MiddlewareStack) -> tuple[list[PlannedScorer], JudgeAssembly]:
+        judging = self._judges(suite, calls)
+        return [one for spec in suite.scorers if (one := self._scorer(suite, spec, judging)) is not None], judging
 
     def _scorer(self, suite: Suite, spec: ScorerSpec, judges: JudgeAssembly) -> PlannedScorer | None:
         instance = self._templated(suite, spec)

@@ -82,7 +82,7 @@ class CheckJudges:
 
     def _checked(self, session: JudgeSession, bound: BoundScorer) -> JudgeSession:
         """The session for checks of another type or with other known answers, with its own sanity check."""
-        return replace(session, bound=bound, sanity=self.judging.sanity_check_of(bound, session.sanity.asked))
+        return replace(session, bound=bound, sanity=self.judging.sanity_check_of(bound, session.sanity.judge_key))
 
 
 def known_judges(suite: Suite) -> dict[str, ModelSpec]:

@@ -17,6 +17,7 @@ from evalrunner.domain import Completion, Endpoint, Failure, Message, Request, S
 from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice, completion_token_limit, worst_case
 from evalrunner.engine.judge import JudgeRole, JudgeSession, RecordingJudge
 from evalrunner.engine.plan import Plan, PlannedTarget
+from evalrunner.engine.row_checks import RowChecks
 from evalrunner.middleware.budget import Side
 from evalrunner.middleware.rate_limit import BYTES_PER_TOKEN
 from evalrunner.prompts import PromptedTarget
@@ -74,7 +75,7 @@ async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsCached | Non
     cached = is_cached or (lambda endpoint, request: False)
     targets = [_TargetCount(target, prices.targets.get(target.name, UNKNOWN), cached) for target in plan.targets]
     judges = [
-        await (_ModelCount if session.role == "model" else _JudgeCount).of(
+        await _count_class(scorer.bound, session).of(
             scorer.bound, session, scorer.panel.samples, prices.judges.get(session.label, UNKNOWN)
         )
         for scorer in plan.scorers
@@ -87,8 +88,15 @@ async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsCached | Non
             target.add(sample, epochs)
             length = await target.answer_bytes(sample) if judges else (0, 0)
             for judge in judges if length is not None else ():
-                judge.add(sample, length or (0, 0), epochs)
+                await judge.count(sample, length or (0, 0), epochs)
     return (*(target.estimate() for target in targets), *_judge_estimates(judges, cached))
+
+
+def _count_class(bound: BoundScorer, session: JudgeSession) -> type[_JudgeCount]:
+    function: object = bound.scorer.function
+    if isinstance(function, RowChecks):
+        return _CheckCount
+    return _ModelCount if session.role == "model" else _JudgeCount
 
 
 def _judge_estimates(judges: Iterable[_JudgeCount], is_cached: IsCached) -> Iterator[Estimate]:
@@ -217,6 +225,10 @@ class _JudgeCount:
         around = text_bytes(first.messages) + _json_bytes(first.tools) - about
         return cls(bound, session, samples, price, checks, first, max(0, around))
 
+    async def count(self, sample: Sample, answer: tuple[int, int | None], times: int) -> None:
+        """As `add`."""
+        self.add(sample, answer, times)
+
     def add(self, sample: Sample, answer: tuple[int, int | None], times: int) -> None:
         """Add a sample that is judged `times` times; `answer` is the least and the most bytes of its answer."""
         if self.bound.scorer.declaration.needs_expected and not sample.expected:
@@ -280,6 +292,26 @@ class _ModelCount(_JudgeCount):
         name = self.bound.name
         tokens, ends = round(self.money.tokens), self.money.ends()
         return Estimate("judges", name, self.session.name, self.rows, 0, 0, tokens, *ends, self.price, role="model")
+
+
+class _CheckCount(_JudgeCount):
+    """The calls of one judge for the checks of rows: those that ask it, each measured on its own request."""
+
+    async def count(self, sample: Sample, answer: tuple[int, int | None], times: int) -> None:
+        """Add the checks of a sample with `times` answers of the least and the most bytes of `answer`."""
+        function: object = self.bound.scorer.function
+        assert isinstance(function, RowChecks)  # `_count_class` has asked
+        for ready in function.judged(sample):
+            if ready.judge is None or all(one.label != self.session.label for one in ready.judge.sessions):
+                continue
+            if ready.bound.scorer.declaration.needs_expected and not sample.expected:
+                continue
+            votes = times * ready.judge.samples
+            for request in await _requests(ready.bound, self.session, sample, "-" * answer[0]):
+                self.first, self.rows = request, self.rows + votes
+                most = None if answer[1] is None else answer[1] - answer[0]
+                sent = text_bytes(request.messages) + _json_bytes(request.tools)
+                self.money.add(sent / BYTES_PER_TOKEN, self._most(most), votes)
 
 
 async def sanity_check_requests(session: JudgeSession) -> list[list[Request]]:

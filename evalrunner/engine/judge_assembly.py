@@ -34,7 +34,7 @@ class AddModel(Protocol):
 class JudgeAssembly:
     """Opens the judges of one suite's scorers. Problems are added to the document.
 
-    Judges that use the same model share what it is known to take, and the sanity check where they are asked the same.
+    Judges that use the same model share what it is known to take, and the sanity check where the questions are the same.
     """
 
     suite: Suite
@@ -138,11 +138,13 @@ class JudgeAssembly:
         """The sanity check of a judge: its own, or the one of all judges with the same model, params and known answers."""
         return self.sanity_check_of(bound, f"{opened.identity} {opened.model} {sorted(judge.params.items(), key=str)}")
 
-    def sanity_check_of(self, bound: BoundScorer, asked: str) -> SanityCheck:
-        """The sanity check of a scorer's judge, which `asked` names."""
+    def sanity_check_of(self, bound: BoundScorer, judge_key: str) -> SanityCheck:
+        """The sanity check of a scorer's judge, which `judge_key` names."""
         general = bound.scorer.calibration
         if general is None:
-            return SanityCheck(bound, asked)
-        if (asked, id(general)) not in self.sanity_checks:
-            self.sanity_checks[asked, id(general)] = SanityCheck(BoundScorer.bind("sanity check", general), asked)
-        return self.sanity_checks[asked, id(general)]
+            return SanityCheck(bound, judge_key)
+        if (judge_key, id(general)) not in self.sanity_checks:
+            self.sanity_checks[judge_key, id(general)] = SanityCheck(
+                BoundScorer.bind("sanity check", general), judge_key
+            )
+        return self.sanity_checks[judge_key, id(general)]

@@ -55,7 +55,8 @@ def judged(
         ]
         data = {
             "name": "j", "dataset": {"rows": list(rows)}, "target": {"type": "recorded", "column": "out"},
-            "judge": judges[0] if len(judges) == 1 else judges, "judge_check": check, "scorers": list(scorers),
+            "judge": judges[0] if len(judges) == 1 else judges, "judge_check": check,
+            **({"scorers": list(scorers)} if scorers else {}),
             "cache": "off", "run": {"concurrency": 8, "retries": 0}, **suite,
         }  # fmt: skip
         Path("j.yaml").write_text(json.dumps(data))
@@ -553,3 +554,36 @@ def test_a_panel_names_every_host_in_the_plan_of_endpoints() -> None:
     assert "one.example" in ended.out and "two.example" in ended.out
     refused = command("j.yaml", "--set", "run.allow_hosts=[one.example]")
     assert refused.code == 2 and "two.example" in refused.err, refused
+
+
+def test_rubrics_in_the_checks_of_rows_share_one_sanity_check_and_one_call_for_equal_questions() -> None:
+    rows = [
+        {
+            "id": str(place), "input": "q", "out": "the same", "period": place,
+            "checks": [{"rubric": "Is polite."}, {"rubric": "Names {{ period }} days.", "name": "period_named"}],
+        }
+        for place in range(20)
+    ]  # fmt: skip
+    run = judged(known_answers, [], rows=rows, check="on")
+    asked = [item.json["messages"][1]["content"] for item in run.server.requests]
+    assert run.server.calls == 12 + 1 + 20
+    assert sum("Names 7 days." in text for text in asked) == 1
+    assert all(row["checks"].value == 1.0 and row["period_named"].value == 1.0 for row in run.cells.values())
+    planned = " ".join(command("plan", "j.yaml", "--offline").out.split())
+    assert "judge of checks: 52 to 64 calls (including 12 to 24 for the sanity check)" in planned, planned
+
+
+def test_a_check_takes_several_votes_of_a_panel() -> None:
+    row = {"id": "a", "input": "q", "out": "x", "checks": [{"rubric": "Is polite.", "samples": 3}]}
+    run = judged(by_model({"a": "pass", "b": "fail", "c": "pass"}), [], rows=[row], models=["a", "b", "c"])
+    assert run.server.calls == 9
+    assert run.cells["a"]["checks"].value == 1.0
+
+
+def test_criteria_of_a_scorer_are_a_template_over_the_row() -> None:
+    rows = [{"id": name, "input": "q", "out": "x", "expected": "y", "period": 30} for name in "ab"]
+    scorer = {"type": "rubric", "name": "tone", "criteria": "Names {{ period }} days.", "samples": 2, "vote": "mean"}
+    run = judged(known_answers, [scorer], rows=rows, check="on")
+    assert run.server.calls == 12 + 2
+    assert "Names 30 days." in run.server.requests[-1].json["messages"][1]["content"]
+    assert [run.cells[name]["tone"].value for name in "ab"] == [1.0, 1.0]
