@@ -18,7 +18,7 @@ from evalrunner.suite.schema import ModelSpec, ScorerSpec, Suite
 from evalrunner.suite.yaml import Document
 
 if TYPE_CHECKING:
-    from evalrunner.engine.judge import JudgeSession
+    from evalrunner.engine.judge import JudgeRole, JudgeSession
 
 NAMED = Declaration(infer_binary=True, needs_answer=False, bare=True)
 SHARE_DECLARATION = Declaration(infer_binary=True, needs_answer=False)
@@ -38,21 +38,22 @@ class CheckJudges:
     panels: dict[Any, JudgePanel] = field(default_factory=dict)
     opened: dict[tuple[int, bool], JudgePanel] = field(default_factory=dict)
 
-    def find(self, judge: ModelSpec | str | None, kind: str, bound: BoundScorer) -> JudgePanel:
-        """The judges for a check. Raises CheckProblem."""
-        is_model = bound.wants_model and not bound.wants_judge
-        known, what = (self.models, "model") if is_model else (self.known, "judge")
+    def find(self, judge: ModelSpec | str | None, kind: str, bound: BoundScorer, role: JudgeRole) -> JudgePanel:
+        """The judges for a check, or the model that it asks. Raises CheckProblem."""
+        is_model = role == "model"
+        known = self.models if is_model else self.known
+        bound = replace(bound, wants_judge=not is_model, wants_model=is_model)  # each is opened by itself
         if isinstance(judge, str):
             if judge not in known:
                 listed = ", ".join(map(repr, known)) or "none"
-                raise CheckProblem(f"the suite has no {what} {judge!r}; it has {listed}")
+                raise CheckProblem(f"the suite has no {role} {judge!r}; it has {listed}")
             judge = known[judge]
         spec = judge if judge is not None or is_model else self.suite.judge
         if spec is None and is_model:
             raise CheckProblem(f"{kind!r} asks a model; name it with model:")
         if spec is None:
             raise CheckProblem(f"{kind!r} needs a judge; add judge: MODEL to the suite, or pass --judge MODEL")
-        key = (id(spec), kind, bound.scorer.calibration_examples, id(bound.scorer.calibration))
+        key = (id(spec), kind, role, bound.scorer.calibration_examples, id(bound.scorer.calibration))
         panel = self.panels.get(key)
         if panel is None:
             panel = self.panels[key] = self._open(spec, kind, bound, is_model=is_model)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from evalrunner.datasets.columns import as_keys, as_texts, key_of, known_columns
@@ -27,6 +27,7 @@ from evalrunner.suite.yaml import Document, dotted
 from evalrunner.templates import PromptError
 
 if TYPE_CHECKING:
+    from evalrunner.engine.judge import JudgeRole
     from evalrunner.engine.panel import JudgePanel
 
 NAME: Final = "checks"
@@ -99,7 +100,7 @@ class RowChecks:
 
     instances: ScorerInstances
     row_instances: ScorerInstances
-    find_judge: Callable[[ModelSpec | str | None, str, BoundScorer], JudgePanel]
+    find_judge: Callable[[ModelSpec | str | None, str, BoundScorer, JudgeRole], JudgePanel]
     on_no_answer: NoAnswer
     allows_code: bool
     places: Callable[[KeyPath], str]
@@ -214,9 +215,13 @@ class RowChecks:
             raise CheckProblem(f"{spec.type!r} does not use a judge; remove 'judge'")
         if spec.model is not None and not bound.wants_model:
             raise CheckProblem(f"{spec.type!r} asks no model; remove 'model'")
-        if bound.wants_judge or bound.wants_model:
-            return self.find_judge(spec.judge if bound.wants_judge else spec.model, spec.type, bound)
-        return None
+        model = self.find_judge(spec.model, spec.type, bound, "model") if bound.wants_model else None
+        if not bound.wants_judge:
+            return model
+        panel = self.find_judge(spec.judge, spec.type, bound, "judge")
+        if model is None:
+            return panel
+        return replace(panel, sessions=tuple(replace(one, companion=model.sessions[0]) for one in panel.sessions))
 
     def add(self, sample: Sample) -> list[str]:
         """The problems of a sample, before the first call."""

@@ -176,7 +176,7 @@ class Templated(SampleValidator, SampleFilter):
     def declare(self, bound: BoundScorer) -> None:
         """Take the declaration and the parameters of the instance for the first sample."""
         self.declaration = bound.scorer.declaration
-        names = (*OFFERED, *(["judge"] if bound.wants_judge else ["model"] if bound.wants_model else []))
+        names = (*OFFERED, *(["judge"] if bound.wants_judge else []), *(["model"] if bound.wants_model else []))
         parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
         self.__signature__ = inspect.Signature(parameters)
 

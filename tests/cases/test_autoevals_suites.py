@@ -184,3 +184,36 @@ def test_the_plan_shows_the_judge_and_the_model_of_a_scorer_and_counts_its_calls
     assert done.code == 0, done.err
     assert "judge j at http://127.0.0.1:9/v1; model e at http://127.0.0.1:8/v1" in done.out
     assert "judge of ContextEntityRecall: 6 calls" in done.out
+
+
+def test_as_checks_they_ask_judges_and_models_and_criteria_are_templates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ScriptedServer(script) as server:
+        model = {"model": "embedder", "base_url": server.base_url}
+        checks = [
+            {"type": "autoevals", "name": "AnswerCorrectness", "threshold": 0.4, "model": model},
+            {"type": "autoevals", "name": "ClosedQA", "criteria": "Is in {{ language }}.", "where": {"id": "r1"}},
+            {"not_autoevals": "ValidJSON"},
+            {"type": "autoevals", "scorer": "Levenshtein", "threshold": 0.9, "name": "near"},
+        ]
+        rows = [{name: value for name, value in row.items() if name != "criteria"} for row in ROWS]
+        target = {"type": "recorded", "column": "answer"}
+        judge = {"model": "judge", "base_url": server.base_url}
+        suite = {"name": "s", "dataset": {"rows": rows}, "target": target, "judge": judge, "checks": checks}
+        Path("s.yaml").write_text(json.dumps(suite))
+        done = command("run", "s.yaml")
+    assert done.code == 0, done.err + done.out
+    folder = max(path.parent for path in Path("runs").rglob("run.json"))
+    for row in read_rows(folder):
+        values = {check["text"]: check["value"] for check in (row.cells["checks"].detail or {})["checks"]}
+        original = next(item for item in ROWS if item["id"] == row.sample.id)
+        right = by_the_package("AnswerCorrectness", original)
+        assert row.cells["AnswerCorrectness"].value == float(right >= 0.4)
+        assert pytest.approx(right, abs=1e-12) in list(values.values())
+        assert row.cells["near"].value == float(by_the_package("Levenshtein", original) >= 0.9)
+        assert (row.cells["ClosedQA"].value is not None) == (row.sample.id == "r1")
+    prompts = [request.json["messages"][0]["content"] for request in server.requests if "messages" in request.json]
+    assert [prompt for prompt in prompts if "[Criterion]: Is in German.\n" in prompt]
+    assert {request.path for request in server.requests} == {"/v1/chat/completions", "/v1/embeddings"}
