@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from evalrunner.domain import Completion, Failure, Judge, Outcome, Score, Unscored
@@ -19,6 +21,7 @@ from evalrunner.scorers.judge_replies import NoVerdict, Verdict, VerdictFormat, 
 
 MAX_REASON_LENGTH = 200  # characters of the reason why a verdict is unreadable
 MAX_EXPLANATION_LENGTH = 4_000  # characters of an explanation made of what the judge listed
+VOTES = 1_000  # more than a judge has on one answer
 CHOICE_TOOL = "select_choice"
 
 
@@ -108,6 +111,7 @@ class JudgeClient:
         self.graded = graded
         self.embedder = model
         self.replied = False
+        self.times: Counter[str] = Counter()
         self.ending: Failure | NoVerdict | None = None
         self.is_async = True
         self._is_wrapped = False
@@ -119,8 +123,8 @@ class JudgeClient:
         wanted = tools or []
         arguments: Any = None
         if self.ending is None:
-            assert self.judge is not None  # the trial of the scorer has shown whether it asks one
-            answer = await self.judge.ask(messages, params=params, tools=wanted)
+            judge = self.judge_for(json.dumps(messages))
+            answer = await judge.ask(messages, params=params, tools=wanted)
             if isinstance(answer, Failure):
                 self.end(answer)
             else:
@@ -158,6 +162,16 @@ class JudgeClient:
             self.end(result)
             return None
         return result
+
+    def judge_for(self, question: str) -> Judge:
+        """The judge; for a question that the scorer asks again, one that does not give its earlier answer again."""
+        assert self.judge is not None  # the trial of the scorer has shown whether it asks one
+        again = self.times[question]
+        self.times[question] += 1
+        number = getattr(self.judge, "sample", None)
+        if not again or number is None:
+            return self.judge
+        return replace(self.judge, sample=number + again * VOTES)  # type: ignore[type-var]
 
     def end(self, outcome: Failure | NoVerdict) -> None:
         """Set the outcome of the cell, unless another call has."""

@@ -130,6 +130,8 @@ def test_every_scorer_in_one_run_gives_the_values_of_the_package_and_calls_one_h
     assert {address[1] for address in hosts if isinstance(address, tuple)} <= {
         int(server.base_url.split(":")[2].split("/")[0])
     }
+    names = [request.json["tools"][0]["function"]["name"] for request in server.requests if "messages" in request.json]
+    assert names.count("generate_question") == 3 * len(ROWS)  # equal requests, each for a question of its own
     record = json.loads((folder / "run.json").read_text())
     assert record["judges"]["AnswerCorrectness"]["params"] == {"model": "embedder"}
     assert record["judges"]["ClosedQA"]["usage"]["calls"] == 3
