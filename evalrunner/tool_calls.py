@@ -11,6 +11,7 @@ ARGUMENT_KEYS: Final = ("arguments", "args", "input", "parameters")
 WRAPPERS: Final = ("function", "functionCall", "function_call", "toolUse", "tool_use")
 NAME_KEYS: Final = ("name", "toolName", "tool_name")
 ABOUT_CALLS: Final = frozenset({*ARGUMENT_KEYS, *WRAPPERS, *NAME_KEYS, "id", "type", "index", "call_id", "toolUseId"})
+MAX_WRAPPERS: Final = 3  # around a call
 MAX_DEPTH: Final = 100  # of arguments
 
 
@@ -59,9 +60,8 @@ def read_tool_call(item: Any, *, strict: bool = True) -> ToolCall:
         raise ValueError(  # noqa: TRY004
             f"{short(item)} is no tool call; it should look like {{name: get_weather, arguments: {{city: Paris}}}}"
         )
-    for wrapper in WRAPPERS:
-        if isinstance(inner := item.get(wrapper), Mapping):
-            return read_tool_call(inner, strict=strict)
+    for _ in range(MAX_WRAPPERS):
+        item = next((inner for key in WRAPPERS if isinstance(inner := item.get(key), Mapping)), item)
     name = next((item[key] for key in NAME_KEYS if isinstance(item.get(key), str)), None)
     if name is None and len(item) == 1 and not ABOUT_CALLS & set(item):
         (name, given), key = next(iter(item.items())), "arguments"
@@ -73,6 +73,17 @@ def read_tool_call(item: Any, *, strict: bool = True) -> ToolCall:
     if strict and (others := [key for key in item if key not in ABOUT_CALLS and key != name]):
         raise ValueError(f"the call of {name!r} has the key {others[0]!r}; put arguments under 'arguments'")
     return ToolCall(name) if not key else with_arguments(name, given)
+
+
+def tool_calls_text(calls: Sequence[Any]) -> str:
+    """The calls of an answer on one line: `get_weather({"city": "Paris"}), get_time()`."""
+    texts = []
+    for call in calls:
+        try:
+            texts.append(str(read_tool_call(call, strict=False)))
+        except ValueError:
+            texts.append(short(call))
+    return ", ".join(texts)
 
 
 def with_arguments(name: str, given: Any) -> ToolCall:

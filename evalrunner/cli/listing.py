@@ -219,7 +219,10 @@ def _needs(scorer: Scorer) -> list[str]:
     needs = {
         "an expected answer": scorer.declaration.needs_expected,
         "a judge": "judge" in parameters,
-        "an answer that is not empty, refused or cut off": scorer.declaration.needs_answer,
+        "a model that embeds or moderates: model": "model" in parameters,
+        "an answer that is not empty, refused or cut off": scorer.declaration.needs_answer
+        and not scorer.declaration.takes_tool_calls,
+        "an answer of text or tool calls": scorer.declaration.takes_tool_calls,
     }
     return [text for text, needed in needs.items() if needed]
 

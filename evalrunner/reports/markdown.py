@@ -22,6 +22,7 @@ from evalrunner.reports.verdict_sentence import sentence
 from evalrunner.reports.view import RunView, TargetView, verdict_word
 from evalrunner.reports.worst_rows import BaselineScores, NotableRow, Regressions, WorstRows
 from evalrunner.storage import write_text
+from evalrunner.tool_calls import tool_calls_text
 
 if TYPE_CHECKING:
     from evalrunner.compare.result import ComparedMetric, Comparison
@@ -370,6 +371,8 @@ def _texts(selected: NotableRow) -> Iterator[tuple[str, str]]:
         yield "baseline output", selected.before.output
     if isinstance(answer, Completion):
         yield "output" if answer.finish_reason == "stop" else f"output ({answer.finish_reason})", answer.text
+        if answer.tool_calls:
+            yield "tool calls", tool_calls_text(answer.tool_calls)
     else:
         yield "no output", str(answer)
 

@@ -11,6 +11,7 @@ from evalrunner.domain import Cell, Completion, Row
 from evalrunner.formatting import DASH, number, one_line, styled
 from evalrunner.reports.checks import FAILED, PASSED, CheckResult, changed_checks, check_line, failing_checks
 from evalrunner.reports.text_table import shortened
+from evalrunner.tool_calls import tool_calls_text
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -202,6 +203,8 @@ def output_with_status(row: Row) -> str:
     answer = row.answer
     if not isinstance(answer, Completion):
         return f"[{answer}]"
+    if answer.called_tools:
+        return " ".join(filter(None, [answer.text.strip(), f"[{tool_calls_text(answer.tool_calls)}]"]))
     return answer.text if answer.finish_reason == "stop" else f"{answer.text} [{answer.missing_reason}]"
 
 

@@ -360,3 +360,29 @@ def test_recorded_tool_calls_that_are_not_there_are_reported_before_the_run(targ
     rows = [{"input": "?", "made": [], "answer": "[5]", "expected": "x"}]
     done = command("run", suite(target, rows, ["exact_match"]))
     assert done.code == 2 and words in done.err, done.err
+
+
+def test_reports_show_the_calls_of_an_answer_without_text() -> None:
+    nested: Any = {"name": "f"}
+    for _ in range(900):
+        nested = {"function": nested}
+    rows = [
+        {
+            "id": "a",
+            "input": "Rome?",
+            "made": [{"get_weather": {"city": "Milan"}}],
+            "calls": [{"get_weather": {"city": "Rome"}}],
+        },
+        {"id": "b", "input": "Hi", "made": [{"name": "wave", "arguments": "{oops"}], "calls": []},
+    ]
+    done = command(
+        "run",
+        suite({"type": "recorded", "tool_calls": "made"}, rows, [{"type": "tool_calls", "column": "calls"}]),
+        "-o",
+        "s.md",
+    )
+    assert done.code == 0, done.err
+    assert 'got [get_weather({"city": "Milan"})]' in done.out and "got [wave(unreadable)]" in done.out, done.out
+    assert "tool calls" in Path("s.md").read_text()
+    with pytest.raises(ValueError, match="names no tool"):
+        read_tool_calls(nested, strict=False)
