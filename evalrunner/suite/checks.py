@@ -94,7 +94,8 @@ def read_form(item: Mapping[str, Any], keys: Collection[str], path: KeyPath, rep
             return None
         kind, value = types[0], item[types[0]]
     beside = {name: inner for name, inner in item.items() if name in keys and name != "type"}
-    options = {name: inner for name, inner in item.items() if name not in keys and name != kind}
+    short = None if "type" in item else kind  # the one key that is neither an option nor beside them
+    options = {name: inner for name, inner in item.items() if name not in keys and name not in ("type", short)}
     if "type" in item or value is None:
         return Form(kind, options, beside)
     if isinstance(value, Mapping):

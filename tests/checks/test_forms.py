@@ -36,6 +36,7 @@ def only(data: Any) -> CheckSpec:
         ({"contains": {"values": ["x"]}, "ignore_case": True}, "contains", {"values": ["x"], "ignore_case": True}),
         ({"python": "tone.py:polite"}, "python", {"function": "tone.py:polite"}),
         ({"tone.py:polite": {"least": 3}}, "tone.py:polite", {"least": 3}),
+        ({"type": "column", "column": "rating"}, "column", {"column": "rating"}),
         ({"toxicity": {"threshold": 0.4}}, "toxicity", {"threshold": 0.4}),
         ({"regex": {"pattern": "a", "name": "inside"}}, "regex", {"pattern": "a", "name": "inside"}),
     ],
