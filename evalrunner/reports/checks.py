@@ -100,8 +100,11 @@ def failing_text(row: Row) -> str:
 
 
 def check_line(check: CheckResult, *, label: int = MAX_LABEL, why: int = MAX_WHY) -> str:
-    """A check with its reason on one line, each cut to that many characters: `refusal_tone: it names no period`."""
-    reason = one_line(check.why, why)
+    """A check with its reason on one line, each cut to that many characters: `refusal_tone: it names no period`.
+
+    A named check without a reason has what it checks in its place.
+    """
+    reason = one_line(check.why or (check.text if check.name else ""), why)
     return f"{one_line(check.label, label)}: {reason}" if reason else one_line(check.label, label)
 
 

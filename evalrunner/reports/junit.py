@@ -163,8 +163,8 @@ def _misses(cells: Sequence[tuple[Measure, Cell]]) -> Iterator[str]:
     """`contains is 0.000`; of checks what failed, once: `checks failed: contains: 30 days, refusal_tone`."""
     said: set[str] = set()
     for measure, cell in cells:
-        if failing := [check for check in checks_of(cell) if check.passed is False]:
-            said.update((f"{measure.name}/share", *(check.name for check in failing)))
+        if failing := [check for check in checks_of(cell) if check.decides and check.passed is False]:
+            said.update((f"{measure.name}/share", *(check.name for check in checks_of(cell))))
             yield f"{measure.name} failed: {', '.join(check.label for check in failing)}"
         elif missed(cell, measure) and measure.name not in said:
             yield f"{measure.name} is {number(cell.value)}"
