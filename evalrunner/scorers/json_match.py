@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from evalrunner.scorers.answer_json import parse_answer
 from evalrunner.scorers.call import BoundScorer, call_sync, offer
 from evalrunner.scorers.json_schema import Schema, TooManyReferences, canonical, compile_schema, read_schema
 from evalrunner.scorers.matching import SearchFailed
+from evalrunner.scorers.option_templates import fit
 from evalrunner.suite.untrusted import Restrictions
 from evalrunner.suite.validate import check_options
 
@@ -232,12 +234,10 @@ def _field(context: PluginContext, name: str, spec: Any) -> Field:
         raise ValueError(f"the field {name!r}: {kind} may run Python, which --untrusted refuses")
     try:
         factory = resolve("scorers", kind, folder=context.folder)
-        problems: list[str] = []
+        known, problems = factory_options(factory), list[str]()
+        given = {key: fit(item, known[key].annotation) if key in known else item for key, item in options.items()}
         checked = check_options(
-            options,
-            factory_options(factory),
-            (),
-            lambda at, what: problems.append(f"{'.'.join(map(str, at))} {what}".strip()),
+            given, known, (), lambda at, what: problems.append(f"{'.'.join(map(str, at))} {what}".strip())
         )
         if problems:
             raise ValueError("; ".join(problems))
@@ -250,7 +250,13 @@ def _field(context: PluginContext, name: str, spec: Any) -> Field:
         raise ValueError(
             f"the field {name!r}: {kind} cannot score a field, only scorers without a model from 0 to 1 can"
         )
-    return Field(name.removeprefix("$."), compile_path(name), bound)
+    return Field(metric_name(name), compile_path(name), bound)
+
+
+def metric_name(path: str) -> str:
+    """The name of a field's metric: `order.total` for `$.order.total`, `items.0` for `$.items[0]`, `a_name` for `$['a name']`."""
+    plain = re.sub(r"\[['\"]?([^\]]*?)['\"]?\]", r".\1", path.removeprefix("$"))
+    return re.sub(r"[\s/\[\]<>=]+", "_", plain.strip("."))
 
 
 @dataclass(frozen=True, slots=True)

@@ -348,6 +348,9 @@ def test_fields_are_compared_with_a_column_a_path_or_their_own_value() -> None:
     assert parts_of(scorer, output, wanted=wanted) == {"json": 1, "json/order.total": 1}
     assert parts_of(scorer, output, wanted=json_module.dumps(wanted)) == {"json": 1, "json/order.total": 1}
     assert parts_of(scorer, output, wanted=" ")["json"] == "the expected record has none of the fields"
+    odd = json(fields={"$.items[0].n": "exact_match", "$['a b']": "exact_match"})
+    document = '{"items": [{"n": 1}], "a b": "x"}'
+    assert parts_of(odd, document, document) == {"json": 1, "json/items.0.n": 1, "json/a_b": 1}
     own = json(fields={"note": {"type": "contains", "value": "sorry"}, "n": {"type": "max_words", "value": 2}})
     assert parts_of(own, '{"note": "so sorry", "n": "a b c"}') == {"json": 0.5, "json/note": 1, "json/n": 0}
     assert not own.declaration.needs_expected

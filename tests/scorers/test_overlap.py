@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from evalrunner.domain import Cell, Declaration
 from evalrunner.plugins import main_option_of
 from evalrunner.scorers.overlap import bleu, chrf, rouge
+from tests.fakes.command import ROOT
 from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 sacrebleu = pytest.importorskip("sacrebleu")
@@ -104,3 +109,28 @@ def test_a_long_common_subsequence_is_refused() -> None:
         cause="function",
     )
     assert score_of(rouge(variant="rouge1"), "a " * 3_000, "b " * 3_000) == 0
+
+
+@pytest.mark.parametrize("scorer", ["bleu", "chrf", "rouge"])
+def test_a_missing_extra_is_an_error_before_the_first_call(tmp_path: Path, scorer: str) -> None:
+    """An environment with the packages of this one, apart from those of the extra."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for path in Path(sacrebleu.__file__).parents[1].iterdir():
+        if not path.name.startswith(("sacrebleu", "rouge_score", "__editable__")):
+            (packages / path.name).symlink_to(path)
+    (tmp_path / "s.yaml").write_text(
+        "dataset: {rows: [{input: a, expected: b, out: b}]}\ntarget: {type: recorded, column: out}\n"
+        f"scorers: [exact_match, {scorer}]\n"
+    )
+    code = f"import sys; sys.path[:0] = {[str(ROOT), str(packages)]!r}; from evalrunner.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, "run", "s.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"{scorer} needs the extra 'text': pip install" in done.stderr
+    assert not (tmp_path / "runs").exists()
