@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -137,6 +138,7 @@ class Factuality:
         return await self.classifier.ask(judge, output=output, expected=expected_text(answers), input=plain_text(input))
 
 
+@functools.cache
 def autoevals_version() -> str:
     """The installed version, without importing the package. Raises ValueError if it is not installed."""
     try:

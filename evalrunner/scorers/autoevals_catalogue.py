@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from evalrunner.errors import nearest
+from evalrunner.limits import STANDARD
 from evalrunner.scorers.autoevals_client import UnusedRateLimitError, describe_error, forget, function_of, tool_reply
+from evalrunner.scorers.json_schema import compile_schema
 from evalrunner.scorers.judge_arguments import placeholder
 
 Reading: TypeAlias = Literal["text", "number", "list"]
@@ -123,7 +125,8 @@ def _entry(name: str, written: str) -> Entry:
     nested = {key: _nested(name, key, value) for key, value in params.items() if key in NESTED}
     at_call = {key: value for key, value in params.items() if key in _call_parameters(kind)}
     if (second := _second_parameter(kind)) != "expected":  # calls pass what they call expected in its place
-        check_schema(at_call.get("schema"))
+        if at_call.get("schema") is not None:
+            compile_schema(at_call["schema"], STANDARD)  # the package would fetch references, and search slow patterns
         at_call = {"expected": at_call.pop(second, None), **at_call}
     options = {key: value for key, value in {**params, **nested}.items() if key not in _call_parameters(kind)}
     takes_client = "client" in _parameters(kind.__init__)
@@ -164,33 +167,6 @@ def _call_parameters(kind: Any) -> dict[str, inspect.Parameter]:
 def _second_parameter(kind: Any) -> str:
     """The parameter after the output: `expected`, or another one that the package fills with the expected answer."""
     return [*_parameters(kind._run_eval_sync), "expected"][1]  # noqa: SLF001
-
-
-def check_schema(schema: Any) -> None:
-    """Raises ValueError for a JSON schema that is not valid, or that would be read from elsewhere."""
-    if schema is None:
-        return
-    import jsonschema  # of autoevals
-
-    if (foreign := _foreign_reference(schema)) is not None:
-        raise ValueError(
-            f"'params.schema' refers to {foreign!r}, which would be fetched; refer to a part of it: '#/$defs/…'"
-        )
-    try:
-        jsonschema.validators.validator_for(schema).check_schema(schema)
-    except jsonschema.SchemaError as wrong:
-        raise ValueError(f"'params.schema' is not a valid JSON schema: {wrong.message}") from None
-
-
-def _foreign_reference(schema: Any) -> str | None:
-    """The first reference to another document."""
-    if isinstance(schema, Mapping):
-        for name in ("$ref", "$dynamicRef", "$recursiveRef"):
-            if isinstance(schema.get(name), str) and not schema[name].startswith("#"):
-                return str(schema[name])
-        schema = list(schema.values())
-    inner = (_foreign_reference(item) for item in schema) if isinstance(schema, list) else ()
-    return next((found for found in inner if found is not None), None)
 
 
 def _nested(name: str, key: str, value: Any) -> Any:

@@ -32,7 +32,7 @@ LOCAL = [entry.name for entry in entries() if not entry.asks_judge and not entry
 
 def vector(text: str) -> list[float]:
     """A vector that depends on every character; near enough for scores above 0."""
-    rng = random.Random(text)
+    rng = random.Random(ascii(text))
     return [3 + rng.random() for _ in range(8)]
 
 
@@ -73,7 +73,7 @@ def arguments(
 
 def reply_to(tools: Sequence[Mapping[str, Any]], prompt: str, seed: int) -> tuple[str, dict[str, Any]]:
     function = tools[0]["function"]
-    rng = random.Random(f"{seed} {function['name']} {prompt}")
+    rng = random.Random(ascii(f"{seed} {function['name']} {prompt}"))
     return function["name"], arguments(function["parameters"], rng)
 
 
@@ -385,10 +385,10 @@ WRONG = [
     ({"scorer": "EmbeddingSimilarity", "params": {"model": "x"}}, "'model', which the suite decides"),
     ({"scorer": "EmbeddingSimilarity", "params": {"expected_mim": 1}}, "did you mean 'expected_min'?"),
     ({"scorer": "JSONDiff", "params": {"string_scorer": "EmbeddingSimilarity"}}, "without calls to a model"),
-    ({"scorer": "ValidJSON", "params": {"schema": {"type": "nope"}}}, "is not a valid JSON schema"),
+    ({"scorer": "ValidJSON", "params": {"schema": {"type": "nope"}}}, "'schema' is no JSON Schema"),
     (
-        {"scorer": "ValidJSON", "params": {"schema": {"items": [{"$ref": "http://other.example/s"}]}}},
-        "would be fetched",
+        {"scorer": "ValidJSON", "params": {"schema": {"items": {"$ref": "http://other.example/s"}}}},
+        "which is not fetched",
     ),
     ({"scorer": "AnswerCorrectness", "params": {"factuality_weight": -1}}, "Weights must be non-negative"),
     ({"scorer": "LLMClassifier", "choices": {"a": 1, "b": 0}}, "'LLMClassifier' needs 'prompt'"),
@@ -535,3 +535,20 @@ def test_the_reference_lists_every_scorer_with_what_it_asks_and_needs() -> None:
         assert asks.strip() == ", ".join(asked)
         assert set(re.findall(r"`(\w+)`", needs)) == set(entry.needs), entry.name
         assert score.strip().startswith("0 or 1") == entry.binary, entry.name
+
+
+@pytest.mark.parametrize("name", sorted({*JUDGED, *WITH_MODEL}))
+def test_hostile_texts_reach_a_judge_and_break_nothing(name: str) -> None:
+    entry = find_entry(name, {})
+    made = autoevals(scorer=name)
+    rng = random.Random(f"hostile texts {name}")
+    texts = [*(text for text in HOSTILE if len(text) < 10_000), *(random_text(rng) for _ in range(10))]
+    for number, output in enumerate(texts):
+        other = rng.choice(texts)
+        row = Sample("1", other, (other,), {"context": other, "criteria": other, "language": other})
+        judge = RandomJudge(number) if entry.asks_judge else None
+        found = cell(made, output, row, judge, ScriptedModel() if entry.asks_model else None)
+        assert found.state in ("scored", "unscored", "skipped"), (output, other, found)
+        assert found.value is None or 0 <= found.value <= 1
+        if judge is not None and found.value is not None and name in ("ClosedQA", "Humor", "Security"):
+            assert output in judge.asked[0]["messages"][0]["content"]
