@@ -58,17 +58,9 @@ ANSWER = (
     "cells", "messages", "tool_calls", "reasoning", "reasoning_length", "reasoning_tokens",
 )  # fmt: skip
 CELL = ("state", "value", "reason", "detail", "cost_usd", "checks")
-CHECK = (
-    "text",
-    "type",
-    "name",
-    "passed",
-    "value",
-    "weight",
-    "state",
-    "why",
-    "extracted",
-)  # 1 passed, 0 failed, null neither
+CHECK = (  # `passed` is 1, 0 or null
+    "text", "type", "name", "passed", "value", "weight", "state", "why", "extracted", "depth", "decides",
+)  # fmt: skip
 STATES = ("scored", "skipped", "unscored", "error")
 MAX_FIELD_LENGTH = 500  # characters of an id or a sample field
 MAX_CHECKS = 200  # checks of a row
