@@ -165,7 +165,7 @@ def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:
         for judge in () if scorer.panel is None or scorer.panel.decides else scorer.panel.aborted:
             failure = judge.open_reason
             assert failure is not None  # it was aborted
-            reasons.append(f"judge {judge.name!r} of {scorer.bound.name!r} aborted: {failure.message}")
+            reasons.append(f"{judge.role} {judge.name!r} of {scorer.bound.name!r} aborted: {failure.message}")
     return "; ".join(reasons) or None
 
 
@@ -177,7 +177,7 @@ def aborted_judge_notices(plan: Plan) -> Iterator[str]:
             failure = judge.open_reason
             assert failure is not None  # it was aborted
             rest = len(panel.sessions) - len(panel.aborted)
-            yield f"judge of {judge.label} aborted: {failure.message}; the other {rest} judges decide"
+            yield f"{judge.role} of {judge.label} aborted: {failure.message}; the other {rest} judges decide"
 
 
 def decided_record(plan: Plan, usage: RowUsage, rows: int, monitor: RunMonitor | None) -> DecidedRecord | None:

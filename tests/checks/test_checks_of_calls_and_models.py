@@ -7,10 +7,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from evalrunner.runs.row_log import read_rows
 from tests.cases.suites import command
 from tests.fakes.server import Action, Answer, ScriptedServer, Status
-from tests.scorers.test_embedding_and_moderation import embed
+from tests.scorers.test_embedding_and_moderation import KEY, embed
 
 
 def script(request: Any, nth: int) -> Action:
@@ -93,3 +95,36 @@ def test_check_by_similarity_needs_a_threshold_because_models_differ() -> None:
     checks = [{"type": "embedding_similarity", "model": {"model": "embedder", "base_url": "SERVER"}}]
     done, _, server = run(rows, checks=checks)
     assert done.code == 2 and "threshold" in done.err and server.calls == 0, done.err
+
+
+def test_model_of_a_check_is_listed_limited_and_its_key_is_in_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBED_KEY", KEY)
+    literal = "sk-literal-9876543210fedcba"
+
+    def refuse(request: Any, nth: int) -> Action:
+        sent = server.requests[-1].headers
+        return Status(400, {"error": {"message": f"no {sent['authorization']} {sent.get('x-token')}"}})
+
+    with ScriptedServer(refuse) as server:
+        model = {"model": "e", "base_url": server.base_url, "api_key": "${EMBED_KEY}", "headers": {"x-token": literal}}
+        checks = [{"any": [{"type": "embedding_similarity", "threshold": 0.5, "model": model, "name": "similar"}]}]
+        data = {"rows": [{"input": "Rome", "expected": "Paris", "answer": "Rome"}]}
+        suite = {"name": "c", "dataset": data, "target": {"type": "recorded", "column": "answer"}, "checks": checks}
+        Path("c.yaml").write_text(json.dumps(suite))
+        listed = command("plan", "c.yaml", "--endpoints")
+        assert f"{server.base_url.removesuffix('/v1')}\n    for: model of checks" in listed.out
+        assert "EMBED_KEY (api_key), literal value in the suite (header x-token)" in listed.out
+        for args in (
+            ["--untrusted"],
+            ["--untrusted", "--allow-host", "other.example"],
+            ["--allow-host", "other.example"],
+        ):
+            refused = command("run", "c.yaml", *args)
+            assert refused.code == 2 and server.calls == 0 and "127.0.0.1" in refused.err, refused.err
+        done = command("run", "c.yaml", "-o", "report.html", "-o", "table.csv", "-v")
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+    Path("c.yaml").unlink()
+    for secret in (KEY, literal):
+        assert secret not in listed.out + done.out + done.err
+        for path in Path().rglob("*"):
+            assert not path.is_file() or secret.encode() not in path.read_bytes(), path
