@@ -138,9 +138,9 @@ TEMPLATES: Final = {
             'Sort the message. Reply with one JSON object and nothing else: {"category": …, "urgent": true or false}. '
             "The category is one of {labels}.",
             (
-                r"{type: regex, name: one_object, pattern: '\A\s*\{.*\}\s*\Z', dotall: true}   # nothing around the object",
+                "{type: json, name: one_object, schema: {type: object}}     # nothing around the object",
                 r"{type: regex, name: category, pattern: '{pattern}', group: 1}    # the value of one field",
-                r"""{type: regex, name: urgent_is_boolean, pattern: '"urgent"\s*:\s*(true|false)\b'}""",
+                "{type: json, name: urgent_is_boolean, path: $.urgent, schema: {type: boolean}}",
             ),
             ("one_object >= 0.8", "category >= 0.7"),
             JSON_DATA,
