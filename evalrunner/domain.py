@@ -34,6 +34,7 @@ Cause: TypeAlias = UnscoredCause | FailureKind
 """Why a cell has no score: of an unscored cell what was missing, of an error the kind of its failure."""
 RequestKind: TypeAlias = Literal["chat", "embed", "moderate"]
 
+ENDED: Final = ("stop", "tool_calls")  # the finish reasons of a complete answer
 TOO_FEW_VALUES: Final = "from so few values"  # ends the note of an interval with an open end
 
 
@@ -108,7 +109,7 @@ class Completion:
     `rate_limit` is the remaining rate limit of the server; `cached_tokens` is how many input tokens it had cached.
     `reasoning` is what the model thought before the answer: it is kept, and never scored. `reasoning_tokens` are the output
     tokens spent on it. `unknown_finish_reason` is the provider's word where it is none of the known ones, "" where a reply
-    states none. `filter_message` is what the provider's filter says about a filtered answer.
+    states none. `filter_message` is what the filter says of a filtered answer, `extracted` what the target extracts of it.
     """
 
     text: str
@@ -129,21 +130,29 @@ class Completion:
     reasoning_tokens: int | None = None
     unknown_finish_reason: str | None = None
     filter_message: str | None = None
+    extracted: str | None = None
+    extract_problem: str | None = None
 
     @property
     def answered(self) -> bool:
-        """Whether there is a complete text to score: it is not truncated, refused, filtered or blank."""
-        return self.finish_reason in ("stop", "tool_calls") and not (not self.text or self.text.isspace())
+        """Whether there is a complete text to score: it is not truncated, refused, filtered or blank, and has what `extract` asks for."""
+        return (
+            self.extract_problem is None and self.finish_reason in ENDED and not (not self.text or self.text.isspace())
+        )
+
+    @property
+    def output(self) -> str:
+        return self.text if self.extracted is None else self.extracted
 
     @property
     def called_tools(self) -> bool:
         """Whether it is a complete answer that calls tools, with or without text."""
-        return bool(self.tool_calls) and self.finish_reason in ("stop", "tool_calls")
+        return bool(self.tool_calls) and self.finish_reason in ENDED
 
     @property
     def missing_reason(self) -> str:
         """Why there is no text to score: the finish reason, and what the filter says or the length of mere reasoning."""
-        reason = "empty" if self.finish_reason == "stop" else self.finish_reason
+        reason = self.extract_problem or ("empty" if self.finish_reason == "stop" else self.finish_reason)
         if reason == "filtered" and self.filter_message:
             return f"{reason}: {self.filter_message}"
         if self.reasoning is None or self.text.strip() or reason not in ("empty", "length"):
@@ -253,7 +262,6 @@ class Cell:
 
     @classmethod
     def of_failure(cls, failure: Failure, calls: tuple[JudgeCall, ...] = ()) -> Cell:
-        """The cell of a call that failed."""
         return cls("error", reason=failure.message, calls=calls, cause=failure.kind)
 
     @property
@@ -533,13 +541,6 @@ class Model(Protocol):
 
     async def moderate(self, texts: Sequence[str]) -> Sequence[Mapping[str, Any]] | Failure:
         """`{"flagged", "categories", "category_scores"}` for each text, in their order."""
-
-
-@runtime_checkable
-class ReplayReporter(Protocol):
-    """A reporter that also receives the rows of a resumed run from before its resume, after the new ones."""
-
-    def on_replayed_row(self, row: Row, /) -> None: ...
 
 
 @runtime_checkable

@@ -13,11 +13,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from evalrunner.clock import CLOCK
 from evalrunner.datasets.resolve import store_stdin
-from evalrunner.domain import EpochVariance, Metric, ReplayReporter, Reporter, Row
+from evalrunner.domain import EpochVariance, Metric, Reporter, Row
 from evalrunner.engine.deprecation import deprecation_notices
 from evalrunner.engine.plan import Job, Plan, add_spent, remaining_jobs
 from evalrunner.engine.result import (
@@ -55,6 +55,13 @@ if TYPE_CHECKING:
     from evalrunner.middleware.budget import Side
 
 NOTHING = "; nothing was called"
+
+
+@runtime_checkable
+class ReplayReporter(Protocol):
+    """A reporter that also receives the rows of a resumed run from before its resume, after the new ones."""
+
+    def on_replayed_row(self, row: Row, /) -> None: ...
 
 
 async def execute(

@@ -6,7 +6,7 @@ Every problem is added to the document of the suite; all of them are raised at o
 from __future__ import annotations
 
 from asyncio import Semaphore
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -60,6 +60,7 @@ from evalrunner.plugins import (
 )
 from evalrunner.prompts import Prompt, PromptedTarget, compile_prompt
 from evalrunner.scorers.call import BoundScorer
+from evalrunner.scorers.extraction import checked_extract
 from evalrunner.scorers.instances import ScorerInstances, templated_scorer
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
 from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Design, Measure, builtin_measures
@@ -125,7 +126,7 @@ class Assembler:
         )
         if self.failed is not None:
             self._select_failed(suite)
-        targets = [item for spec in suite.targets if (item := self._target(suite, spec, calls)) is not None]
+        targets = list(self._targets(suite, calls))
         self.samples = dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         scorers, judging = self._scorers(suite, calls)
         judges, row_checks = self._checks(suite, scorers, judging)
@@ -304,6 +305,13 @@ class Assembler:
             return None
         return self._guard(spec.key_path, lambda: call_factory(factory, options, self._context(suite, spec.args)))
 
+    def _targets(self, suite: Suite, calls: MiddlewareStack) -> Iterator[PlannedTarget]:
+        for spec in suite.targets:
+            extract = checked_extract(spec.extract, spec.key_path, self.document.problem, self.limits)
+            target = self._target(suite, spec, calls)
+            if target is not None:
+                yield replace(target, extract=extract)
+
     def _target(self, suite: Suite, spec: TargetSpec, calls: MiddlewareStack) -> PlannedTarget | None:
         if self.stored is not None:
             return PlannedTarget(spec.name, self.stored.answers[spec.name], "recorded")
@@ -420,10 +428,11 @@ class Assembler:
         return None if bound is None else judges.planned(spec, bound)
 
     def _bind(self, spec: ScorerSpec, scorer: Scorer) -> BoundScorer | None:
-        bound: BoundScorer | None = self._guard(
-            spec.key_path,
-            lambda: BoundScorer.bind(spec.name, scorer, on_no_answer=spec.on_no_answer, version=spec.version),
+        extract = checked_extract(spec.extract, spec.key_path, self.document.problem, self.limits)
+        bind = partial(
+            BoundScorer.bind, spec.name, scorer, on_no_answer=spec.on_no_answer, version=spec.version, extract=extract
         )
+        bound: BoundScorer | None = self._guard(spec.key_path, bind)
         return bound
 
     def _templated(self, suite: Suite, spec: ScorerSpec) -> Any:

@@ -38,9 +38,11 @@ from evalrunner.runs.provenance import (
 from evalrunner.runs.record import LookRecord
 from evalrunner.runs.row_log import FinishedRows, row_at
 from evalrunner.scorers.call import BoundScorer
+from evalrunner.scorers.extraction import Extract
 from evalrunner.spelling import exact_json
 from evalrunner.stats.summary import Design, Measure, Population
 from evalrunner.suite.environment import has_variable
+from evalrunner.suite.models import default_name
 from evalrunner.suite.schema import DatasetSpec, ModelSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.yaml import Document
 from evalrunner.targets.recorded import RecordedRun
@@ -60,6 +62,7 @@ class PlannedTarget:
     """A target and what it consists of. `host` is where it sends requests, None if it sends none.
 
     `slots` limits the concurrency of user-defined code. `strips_reasoning`: reasoning in the text is not scored.
+    `extract` takes the part of an answer that is scored.
     """
 
     name: str
@@ -73,6 +76,7 @@ class PlannedTarget:
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     slots: Semaphore | None = None
     strips_reasoning: bool = True
+    extract: Extract | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +183,29 @@ class StoredAnswers:
         data = document.data
         if not isinstance(data, dict):
             return
+        extracts = _extracts_by_name(data, list(self.answers))
         data.pop("target", None)
-        data["targets"] = [{"type": "recorded", "name": name, "run": self.label} for name in self.answers]
+        data["targets"] = [
+            {"type": "recorded", "name": name, "run": self.label, **extracts.get(name, {})} for name in self.answers
+        ]
         if not isinstance(data.get("run"), dict):
             data["run"] = {}
         data["run"]["epochs"] = self.epochs
         for path in (("targets",), ("run", "epochs")):
             document.overridden[path] = self.label
             document.owner_paths.add(path)
+
+
+def _extracts_by_name(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The `extract` of each target in the data of a suite, by its name; an only target has the name of the only answers."""
+    several = data.get("targets")
+    items = several if isinstance(several, list) else [data.get("target")]
+    extracts: dict[str, dict[str, Any]] = {}
+    for item in items:
+        if isinstance(item, Mapping) and item.get("extract") is not None:
+            name = item.get("name") or item.get("model") or default_name(item.get("type"), item)
+            extracts[names[0] if len(items) == len(names) == 1 else str(name)] = {"extract": item["extract"]}
+    return extracts
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +399,21 @@ def _served(calls: CallTally) -> tuple[str, ...]:
 def tested_provenance(plan: Plan) -> Provenance:
     """What a baseline is compared with: if stored answers are scored, the targets that gave them."""
     provenance = served_provenance(plan)
-    return provenance if plan.stored is None else replace(provenance, targets=plan.stored.provenance.targets)
+    if plan.stored is None:
+        return provenance
+    extracts = {spec.name: spec.extract for spec in plan.suite.targets}
+    targets = {
+        name: _with_extract(target, extracts.get(name)) for name, target in plan.stored.provenance.targets.items()
+    }
+    return replace(provenance, targets=targets)
+
+
+def _with_extract(target: TargetProvenance, extract: Any) -> TargetProvenance:
+    """A stored target with the extraction that its answers are scored with now."""
+    options = {name: value for name, value in (target.options or {}).items() if name != "extract"}
+    if extract is not None:
+        options["extract"] = plain(extract)
+    return target if options == (target.options or {}) else replace(target, options=options or None)
 
 
 def plain(data: Any) -> Any:
@@ -406,7 +439,7 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProv
             model=target.model,
             host=target.host,
             params=plain(dict(target.params)),
-            options={"reasoning": spec.reasoning} if spec.reasoning != "strip" else None,
+            options=_changed_answers(spec) or None,
             prompt=None if target.prompt is None else _templates(target.prompt.parts),
             prompt_digest=None if target.prompt is None else target.prompt.digest,
         )
@@ -414,8 +447,7 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProv
     options = {**spec.options, **addresses}  # variables by name
     if isinstance(target.call, RecordedRun):
         options["run"] = target.call.run  # `last` would be another run when this one is resumed
-    if spec.reasoning != "strip":
-        options["reasoning"] = spec.reasoning
+    options.update(_changed_answers(spec))
     return TargetProvenance(
         type=spec.type,
         model=target.model,  # an alias is resolved to its version
@@ -425,6 +457,12 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProv
         args=plain(dict(spec.args)),
         files=_files([spec.type, *_texts(spec.options)], folder),
     )
+
+
+def _changed_answers(spec: TargetSpec) -> dict[str, Any]:
+    """How a target changes answers before they are scored, as options of its provenance."""
+    reasoning = {"reasoning": spec.reasoning} if spec.reasoning != "strip" else {}
+    return reasoning if spec.extract is None else {**reasoning, "extract": plain(spec.extract)}
 
 
 def _templates(parts: tuple[tuple[str, str], ...] | None) -> tuple[Mapping[str, str], ...] | None:
@@ -450,7 +488,7 @@ def _scorer(scorer: PlannedScorer, folder: Path) -> ScorerProvenance:
         declaration,
         spec.type,
         scorer.bound.on_no_answer,
-        options=plain(dict(spec.options)),
+        options=plain({**spec.options, **({} if spec.extract is None else {"extract": spec.extract})}),
         args=plain(dict(spec.args)),
         files=_files([*custom, *_texts(spec.options)], folder),
     )

@@ -189,8 +189,6 @@ class RowChecks:
         if leaf.ready is not None:
             return leaf.ready
         spec = leaf.spec
-        if spec.extract is not None:
-            raise CheckProblem("a check takes no 'extract'")
         try:
             options = leaf.templates.of(names or {})
             instances = self.instances if leaf.of_suite else self.row_instances

@@ -32,6 +32,7 @@ from evalrunner.scorers.call import (
     offer,
     parts_without_call,
 )
+from evalrunner.scorers.extraction import extracted_answer
 from evalrunner.scorers.matching import close_processes
 from evalrunner.suite.schema import FailOnError
 
@@ -214,7 +215,8 @@ async def _call_target(job: Job, deadline: RowDeadline, stop: StopSignal) -> Com
                     answer = await job.target.call(job.sample, job.epoch)
                 else:
                     answer = await _call_limited(job, job.target.slots)
-                return strip_reasoning(answer) if job.target.strips_reasoning else answer
+                answer = strip_reasoning(answer) if job.target.strips_reasoning else answer
+                return extracted_answer(answer, job.target.extract)
             except BaseException as crash:  # whatever a user-defined target raises fails its row, not the run
                 if isinstance(crash, asyncio.CancelledError) and _is_canceled(stop):
                     raise

@@ -32,6 +32,7 @@ XLSX_DIGITS = 15  # that Excel keeps of a number
 XLSX_ILLEGAL = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
 XLSX_ESCAPED = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")  # a text that Excel would take for an escape
 STREAMED_COLUMNS = ("ttft", "output_rate")  # only where answers are streamed
+EXTRACTED_COLUMN = "extracted"  # only where the `extract` of a target takes a part of its answers
 INT64 = 2**63
 GUARDED = FORMULA | {"'"}  # what a text begins with that may need a guard
 
@@ -39,16 +40,24 @@ GUARDED = FORMULA | {"'"}  # what a text begins with that may need a guard
 class TableShape:
     """The columns of a run's table. A sample column with the name of another column, or without one, gets the prefix `sample.`."""
 
-    def __init__(self, sample_columns: Sequence[str], measures: Sequence[Measure], *, streaming: bool = False) -> None:
+    def __init__(
+        self,
+        sample_columns: Sequence[str],
+        measures: Sequence[Measure],
+        *,
+        streaming: bool = False,
+        extracting: bool = False,
+    ) -> None:
         self.measures = tuple(measures)
         self.streaming = streaming
+        outputs = ("output", EXTRACTED_COLUMN) if extracting else ("output",)
         self.cells = [
             (measure.name, *(f"{measure.versioned_name}/{part}" for part in ("score", "state", "justification")))
             for measure in self.measures
         ]
         ending = (*STREAMED_COLUMNS, *TABLE_END) if streaming else TABLE_END
         scores = [column for _, *columns in self.cells for column in columns]
-        taken = {*TABLE_START, "expected", "output", *scores, *ending}
+        taken = {*TABLE_START, "expected", *outputs, *scores, *ending}
         plain = [name for name in sample_columns if name not in ("id", "input", "expected")]
         self.samples = {
             name: _free_name(name, taken, plain) if name in taken or not name.strip() else name for name in plain
@@ -56,7 +65,8 @@ class TableShape:
         self.numbers = {*(score for _, score, *_ in self.cells), *STREAMED_COLUMNS, "latency", "cost_usd"} - set(
             self.samples.values()
         )
-        self.columns = (*TABLE_START, *self.samples.values(), "expected", "output", *scores, *ending)
+        self.columns = (*TABLE_START, *self.samples.values(), "expected", *outputs, *scores, *ending)
+        self.extracting = extracting
 
     def record(self, row: Row) -> dict[str, Any]:
         """The row by column: numbers as numbers, None for missing values."""
@@ -68,6 +78,8 @@ class TableShape:
             record[column] = _plain(sample.metadata.get(name))
         record["expected"] = expected_text(sample.expected)
         record["output"] = answer.text if isinstance(answer, Completion) else None
+        if self.extracting:
+            record[EXTRACTED_COLUMN] = answer.extracted if isinstance(answer, Completion) else None
         for name, score, state, justification in self.cells:
             cell = row.cells[name]
             record[score] = cell.value
@@ -326,7 +338,7 @@ def _csv_cell(value: Any) -> Any:
 
 def table_shape(run: RunView) -> TableShape:
     """The columns of a run's table."""
-    return TableShape(run.columns, run.measures, streaming=run.streaming)
+    return TableShape(run.columns, run.measures, streaming=run.streaming, extracting=run.extracting)
 
 
 def ordered_rows(rows: Iterable[Row], targets: Sequence[str]) -> list[Row]:

@@ -27,7 +27,13 @@ CAUSES: Final[Mapping[str, str]] = {
     "function": "exception in code",
     "missing": "no recorded output",
 }
-NO_ANSWER: Final[Mapping[str, str]] = {"length": "truncated", "empty": "empty answer", "tool_calls": "tool call"}
+NO_ANSWER: Final[Mapping[str, str]] = {
+    "length": "truncated",
+    "empty": "empty answer",
+    "tool_calls": "tool call",
+    "extract": "nothing extracted",
+    "choice": "no choice",
+}
 INTERVAL_MISSES: Final = 0.05  # of 95% intervals
 
 

@@ -111,6 +111,12 @@ class RunView:
         return 1 if self.record is None else self.record.epochs
 
     @property
+    def extracting(self) -> bool:
+        """Whether a target has an `extract`."""
+        targets = {} if self.record is None else self.record.provenance.targets
+        return any("extract" in (target.options or {}) for target in targets.values())
+
+    @property
     def headline(self) -> str:
         """The scorer that leads tables and lists."""
         return self.measures[0].name if self.record is None else self.record.headline_scorer

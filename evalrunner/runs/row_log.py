@@ -327,6 +327,10 @@ def _completion_to_record(answer: Completion) -> dict[str, Any]:
         record["unknown_finish_reason"] = answer.unknown_finish_reason
     if answer.filter_message is not None:
         record["filter_message"] = answer.filter_message
+    if answer.extracted is not None:
+        record["extracted"] = answer.extracted
+    if answer.extract_problem is not None:
+        record["extract_problem"] = answer.extract_problem
     return record
 
 

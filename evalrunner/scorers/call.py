@@ -33,6 +33,8 @@ from evalrunner.domain import (
 )
 from evalrunner.plugins import BoundFunction, SignatureError, bind_by_name, describe_crash, name_of
 from evalrunner.redact import redact_message, redact_start
+from evalrunner.scorers.extraction import Extract
+from evalrunner.scorers.matching import SearchFailed
 from evalrunner.stats.distributions import MAX_SCORE
 
 MIN_CALIBRATION_EXAMPLES = 6
@@ -41,6 +43,9 @@ TOLERANCE = 1e-9  # rounding beyond the end of a range
 PART_NAME = re.compile(r"[^\s/\[\]<>=]{1,100}")  # what the metric of a gate can spell
 NO_PART = Cell("skipped", reason="the scorer returned no such part")
 
+UNDEFINED_RESULT = (
+    "undefined"  # in the metadata of a score that the answer leaves undefined: its opposite does not pass either
+)
 OFFERED = ("output", "input", "expected", "sample", "completion")
 NO_EXPECTED = Cell("skipped", reason="no expected answer")
 
@@ -126,10 +131,17 @@ class BoundScorer:
     wants_judge: bool = False
     wants_model: bool = False
     parts: tuple[BoundPart, ...] = ()
+    extract: Extract | None = None
 
     @classmethod
     def bind(
-        cls, name: str, scorer: Scorer, *, on_no_answer: NoAnswer = "unscored", version: str | None = None
+        cls,
+        name: str,
+        scorer: Scorer,
+        *,
+        on_no_answer: NoAnswer = "unscored",
+        version: str | None = None,
+        extract: Extract | None = None,
     ) -> BoundScorer:
         """The scorer, its parameters checked. Raises SignatureError. `version` replaces the declared one."""
         if version is not None:
@@ -145,7 +157,9 @@ class BoundScorer:
             raise SignatureError(f"{name_of(function)} asks a judge, so it should be an `async def`")
         if wants_model and not call.is_async:
             raise SignatureError(f"{name_of(function)} asks a model, so it should be an `async def`")
-        return cls(name, scorer, call, on_no_answer, wants_judge, wants_model, _bind_parts(name, scorer.declaration))
+        return cls(
+            name, scorer, call, on_no_answer, wants_judge, wants_model, _bind_parts(name, scorer.declaration), extract
+        )
 
     @property
     def is_async(self) -> bool:
@@ -236,12 +250,51 @@ def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | F
     declaration = bound.scorer.declaration
     if declaration.needs_expected and not sample.expected:
         return NO_EXPECTED
-    if not declaration.needs_answer or answer.answered or (declaration.takes_tool_calls and answer.called_tools):
+    if not answer.answered and declaration.takes_tool_calls and answer.called_tools:
         return None
-    reason = answer.missing_reason
+    if not declaration.needs_answer or answer.answered:
+        return None if bound.extract is None else _unextracted(bound, bound.extract, answer)
+    return _no_answer(bound, answer.missing_reason)
+
+
+def _no_answer(bound: BoundScorer, reason: str | None) -> Cell:
+    """The cell of an answer that has nothing to score."""
     if bound.on_no_answer == "unscored":
         return Cell("unscored", reason=reason, cause="no_answer")
-    return Cell("scored", _zero(declaration), reason, cause="no_answer")
+    return Cell("scored", _zero(bound.scorer.declaration), reason, cause="no_answer")
+
+
+def _unextracted(bound: BoundScorer, extract: Extract, answer: Completion) -> Cell | None:
+    """The cell of an answer without what the scorer's `extract` asks for; None if it has it."""
+    try:
+        text, problem = extract.apply(answer.output)
+    except SearchFailed as failed:
+        return Cell("error", reason=str(failed), cause="timeout")
+    return _no_answer(bound, problem) if text is None else None
+
+
+def _with_extracted(bound: BoundScorer, completion: Completion) -> Completion:
+    """The answer with what the scorer's own `extract` takes out of it."""
+    return completion if bound.extract is None else replace(completion, extracted=bound.extract(completion.output))
+
+
+def _settled(bound: BoundScorer, cell: Cell, completion: Completion) -> Cell:
+    """The cell of a call: with what was extracted, and counted as 0 where the scorer finds no answer and the suite says so."""
+    if bound.extract is not None and completion.extracted is not None:
+        cell = replace(cell, detail={**(cell.detail or {}), "extracted": completion.extracted})
+    if cell.cause == "no_answer" and cell.state == "unscored" and bound.on_no_answer == "zero":
+        return replace(cell, state="scored", value=_zero(bound.scorer.declaration))
+    return cell
+
+
+def _settled_parts(bound: BoundScorer, cells: dict[str, Cell], completion: Completion) -> dict[str, Cell]:
+    """The same for the cells of a scorer and of its parts."""
+    cells[bound.name] = _settled(bound, cells[bound.name], completion)
+    for _, name, declared in bound.parts:
+        cell = cells[name]
+        if cell.cause == "no_answer" and cell.state == "unscored" and bound.on_no_answer == "zero":
+            cells[name] = replace(cell, state="scored", value=_zero(declared))
+    return cells
 
 
 def _zero(declaration: Declaration) -> float:
@@ -260,12 +313,17 @@ def parts_without_call(bound: BoundScorer, cell: Cell) -> dict[str, Cell]:
 
 def call_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Cell:
     """The cell of a scorer whose function is a plain `def`, called with the parameters of `offered` that it names."""
-    return cell_from(_outcome_sync(bound, offered), bound.scorer.declaration, by=bound.call.function)
+    if bound.extract is not None:
+        offered = offer(offered["sample"], _with_extracted(bound, offered["completion"]))
+    cell = cell_from(_outcome_sync(bound, offered), bound.scorer.declaration, by=bound.call.function)
+    return _settled(bound, cell, offered["completion"])
 
 
 def call_parts(bound: BoundScorer, offered: Mapping[str, Any]) -> dict[str, Cell]:
     """The cells of a scorer and of its parts, called as in `call_sync`."""
-    return cells_from(_outcome_sync(bound, offered), bound)
+    if bound.extract is not None:
+        offered = offer(offered["sample"], _with_extracted(bound, offered["completion"]))
+    return _settled_parts(bound, cells_from(_outcome_sync(bound, offered), bound), offered["completion"])
 
 
 def _outcome_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Any:
@@ -277,15 +335,19 @@ def _outcome_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Any:
 
 async def call_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Cell:
     """The cell of a scorer whose function is an `async def`, with the calls of its judge."""
+    completion = _with_extracted(bound, completion)
     outcome = await outcome_async(bound, sample, completion, judge)
-    return cell_from(outcome, bound.scorer.declaration, by=bound.call.function, calls=calls_of(judge))
+    cell = cell_from(outcome, bound.scorer.declaration, by=bound.call.function, calls=calls_of(judge))
+    return _settled(bound, cell, completion)
 
 
 async def call_parts_async(
     bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None
 ) -> dict[str, Cell]:
     """The cells of a scorer and of its parts, called as in `call_async`."""
-    return cells_from(await outcome_async(bound, sample, completion, judge), bound, calls=calls_of(judge))
+    completion = _with_extracted(bound, completion)
+    cells = cells_from(await outcome_async(bound, sample, completion, judge), bound, calls=calls_of(judge))
+    return _settled_parts(bound, cells, completion)
 
 
 def calls_of(judge: Judge | None) -> tuple[JudgeCall, ...]:
@@ -309,7 +371,7 @@ def offer(sample: Sample, completion: Completion) -> Mapping[str, Any]:
     """The arguments that scorers can take, by the names in `OFFERED`."""
     expected = sample.expected
     return {
-        "output": completion.text,
+        "output": completion.output,
         "input": sample.input,
         "expected": None if not expected else expected[0] if len(expected) == 1 else expected,
         "sample": sample,

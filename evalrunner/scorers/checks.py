@@ -27,7 +27,7 @@ from evalrunner.domain import (
     Unscored,
 )
 from evalrunner.plugins import name_of
-from evalrunner.scorers.call import checked_value
+from evalrunner.scorers.call import UNDEFINED_RESULT, checked_value
 
 ROUNDING = 1e-9  # of sums and means, so that 0.7 reaches 0.7
 
@@ -97,6 +97,8 @@ class Negation(SampleValidator, SampleFilter, Preparable):
         """The outcome with its value reversed."""
         if outcome is None or isinstance(outcome, Skipped | Unscored | Failure):
             return outcome
+        if isinstance(outcome, Score) and outcome.metadata.get(UNDEFINED_RESULT) is True:
+            return replace(outcome, value=0.0)  # what the answer leaves undefined passes neither way
         value = checked_value(outcome.value if isinstance(outcome, Score) else outcome, self.declaration)
         if isinstance(value, str):
             return Failure("function", f"{name_of(self.__wrapped__)} returned {value}")

@@ -8,10 +8,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from evalrunner.domain import Completion, Declaration, Failure, Sample, SampleValidator, Score, Scorer, Skipped
+from evalrunner.domain import (
+    Completion,
+    Declaration,
+    Failure,
+    Sample,
+    SampleValidator,
+    Score,
+    Scorer,
+    Skipped,
+)
 from evalrunner.limits import STANDARD
 from evalrunner.plugins import PluginContext, main_option, own_templates
 from evalrunner.prompts import template_context
+from evalrunner.scorers.call import UNDEFINED_RESULT
 from evalrunner.scorers.expression_language import (
     ANSWER_NAMES,
     SAMPLE_NAMES,
@@ -159,7 +169,7 @@ class ExpressionScorer(SampleValidator):
     def _failed(self, reason: str) -> Score:
         """0, or the end of the range next to it."""
         zero = max(0.0, self.low or 0.0)
-        return Score(zero if self.high is None else min(zero, self.high), reason)
+        return Score(zero if self.high is None else min(zero, self.high), reason, {UNDEFINED_RESULT: True})
 
 
 def _answer_value(name: str, output: str, completion: Completion) -> Any:

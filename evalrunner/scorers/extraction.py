@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
+from evalrunner.domain import Completion, Failure
 from evalrunner.errors import nearest
 from evalrunner.formatting import one_line
 from evalrunner.json_path import MISSING, compile_path
@@ -70,6 +71,21 @@ class Extract:
         return text, ""
 
 
+def extracted_answer(answer: Completion | Failure, extract: Extract | None) -> Completion | Failure:
+    """The answer with what the `extract` of its target takes out of it, and nothing of an extraction before."""
+    if isinstance(answer, Failure):
+        return answer
+    if answer.extracted is not None or answer.extract_problem is not None:
+        answer = replace(answer, extracted=None, extract_problem=None)
+    if extract is None or not answer.answered:
+        return answer
+    try:
+        text, problem = extract.apply(answer.text)
+    except SearchFailed as failed:
+        text, problem = None, f"extract: {failed}"
+    return replace(answer, extracted=text, extract_problem=problem or None)
+
+
 def compile_extract(spec: Any, limits: Limits = STANDARD) -> Extract:
     """The extraction that a suite describes: a step or a list of steps. Raises WrongExtract, a ValueError."""
     several = isinstance(spec, Sequence) and not isinstance(spec, str)
@@ -79,6 +95,19 @@ def compile_extract(spec: Any, limits: Limits = STANDARD) -> Extract:
     if len(given) > MAX_STEPS:
         raise WrongExtract(f"has {len(given)} steps; at most {MAX_STEPS} are allowed")
     return Extract(tuple(_compile_step(item, (place,) if several else (), limits) for place, item in enumerate(given)))
+
+
+def checked_extract(
+    spec: Any, path: tuple[str | int, ...], report: Callable[[tuple[str | int, ...], str], None], limits: Limits
+) -> Extract | None:
+    """The extraction of a section of the suite, None without one. A mistake in it is reported at its place below `path`."""
+    if spec is None:
+        return None
+    try:
+        return compile_extract(spec, limits)
+    except WrongExtract as wrong:
+        report((*path, "extract", *wrong.path), str(wrong))
+        return None
 
 
 def _compile_step(item: Any, path: tuple[int, ...], limits: Limits) -> Step:
@@ -300,4 +329,13 @@ STEPS: Final[Mapping[str, tuple[Maker, tuple[str, ...], str]]] = {
 }
 """The steps by name: what makes one, its options, and an example if it needs a text."""
 
-__all__ = ["STEPS", "Extract", "SearchFailed", "Step", "WrongExtract", "compile_extract"]
+__all__ = [
+    "STEPS",
+    "Extract",
+    "SearchFailed",
+    "Step",
+    "WrongExtract",
+    "checked_extract",
+    "compile_extract",
+    "extracted_answer",
+]

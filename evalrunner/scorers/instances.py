@@ -26,6 +26,7 @@ from evalrunner.plugins import (
 )
 from evalrunner.scorers.call import OFFERED, BoundScorer
 from evalrunner.scorers.checks import Negation
+from evalrunner.scorers.extraction import Extract, WrongExtract, compile_extract
 from evalrunner.scorers.option_templates import CONSTANT_TYPES, OptionTemplates, compile_options, fit, names_of
 from evalrunner.suite.schema import KeyPath, ScorerSpec
 from evalrunner.suite.validate import check_options
@@ -115,7 +116,18 @@ class ScorerInstances:
     def bind(
         self, name: str, scorer: Scorer, *, on_no_answer: NoAnswer = "unscored", extract: Any = None
     ) -> BoundScorer:
-        """The scorer with its function bound. Functions of the same code are inspected once. Raises SignatureError."""
+        """The scorer with its function bound. Functions of the same code are inspected once. Raises SignatureError, ValueError."""
+        bound = self._bind(name, scorer, on_no_answer)
+        return bound if extract is None else replace(bound, extract=self._extract(extract))
+
+    def _extract(self, spec: Any) -> Extract:
+        """The compiled extraction of a check. Raises OptionProblem."""
+        try:
+            return compile_extract(spec, self.context.limits)
+        except WrongExtract as wrong:
+            raise OptionProblem(str(wrong), ("extract", *wrong.path)) from None
+
+    def _bind(self, name: str, scorer: Scorer, on_no_answer: NoAnswer) -> BoundScorer:
         function = scorer.function
         if isinstance(function, functools.partial) or hasattr(function, "__wrapped__") or scorer.calibration_examples:
             return BoundScorer.bind(name, scorer, on_no_answer=on_no_answer)

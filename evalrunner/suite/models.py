@@ -59,7 +59,9 @@ def read_target(reader: SectionReader, item: Any, path: KeyPath) -> TargetSpec |
     model = read_model(reader, item, path, known=keys_of(TargetSpec, "model"))
     if model is None:
         return None
-    return TargetSpec(model.name, model, prompt, reasoning=_reasoning(reader, item, path), key_path=path)
+    extract = item.get("extract") if isinstance(item, Mapping) else None
+    reasoning = _reasoning(reader, item, path)
+    return TargetSpec(model.name, model, prompt, reasoning=reasoning, extract=extract, key_path=path)
 
 
 def _reasoning(reader: SectionReader, item: Any, path: KeyPath) -> ReasoningMode:
@@ -79,7 +81,15 @@ def _typed_target(reader: SectionReader, item: Mapping[str, Any], path: KeyPath)
         return None
     options = {name: value for name, value in item.items() if name not in keys_of(TargetSpec, "type")}
     reasoning = _reasoning(reader, item, path)
-    spec = TargetSpec(name, type=kind, options=options, args=args or EMPTY, reasoning=reasoning, key_path=path)
+    spec = TargetSpec(
+        name,
+        type=kind,
+        options=options,
+        args=args or EMPTY,
+        reasoning=reasoning,
+        extract=item.get("extract"),
+        key_path=path,
+    )
     if isinstance(options.get("uri"), str):
         return _with_address(reader, spec)
     return _service(reader, spec) if kind == SERVICE else spec

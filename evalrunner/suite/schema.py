@@ -204,6 +204,7 @@ class TargetSpec:
     options: Mapping[str, Any] = EMPTY
     args: Mapping[str, Any] = key("Extra arguments of a custom function", default=EMPTY, forms=("type", "http"))
     reasoning: ReasoningMode = key("Whether reasoning in the text is set apart, or kept and scored", default="strip")
+    extract: Any = key("Part of the answer to score: a step such as {json: $.answer}, or a list of steps")
     pace: PaceSpec = key("", default=PaceSpec(), flat=True, forms=("http",))
     public: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ()
@@ -219,6 +220,7 @@ class ScorerSpec:
     model: ModelSpec | None = key("Model that this scorer asks for embeddings or moderation")
     version: str | None = key("Version of the scorer; a new one makes old scores incomparable")
     on_no_answer: NoAnswer = key("How a missing answer counts", default="unscored")
+    extract: Any = key("Part of the output to score: a step such as {json: $.answer}, or a list of steps")
     key_path: KeyPath = ()
 
 

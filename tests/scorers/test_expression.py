@@ -143,7 +143,7 @@ def test_what_the_answer_leaves_undefined_fails_with_the_reason(text: str, outpu
     if reason is None:
         assert cell(text, output).state == "unscored"
     else:
-        assert cell(text, output) == Cell("scored", 0.0, detail={"explanation": reason})
+        assert cell(text, output) == Cell("scored", 0.0, detail={"undefined": True, "explanation": reason})
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,9 @@ def test_ranges() -> None:
     assert mistake("json.a", low=2, high=1) == "'low' is 2 and 'high' is 1; 'low' should be smaller"
     assert "the largest score is" in mistake("json.a", high=float("inf"))
     assert cell("json.amount", options={"low": 0, "high": 10}).value == 3.5
-    outside = Cell("scored", 0.0, detail={"explanation": "the expression gives 3.5, which is above 'high' (1)"})
+    outside = Cell(
+        "scored", 0.0, detail={"undefined": True, "explanation": "the expression gives 3.5, which is above 'high' (1)"}
+    )
     assert cell("json.amount", options={"low": 0, "high": 1}) == outside
     assert cell("json.missing", options={"low": 1, "high": 5}).value == 1
 

@@ -55,7 +55,7 @@ _TARGETS, _EPOCHS = 1 << 12, 1 << 16  # how many of each fit into one number wit
 GROUP = ("id", "epoch", "index", "input", "expected", "metadata", "answers", "baseline")
 ANSWER = (
     "text", "finish_reason", "failure", "latency_s", "ttft_s", "input_tokens", "output_tokens", "cost_usd", "model", "cached",
-    "cells", "messages", "tool_calls", "reasoning", "reasoning_length", "reasoning_tokens",
+    "cells", "messages", "tool_calls", "reasoning", "reasoning_length", "reasoning_tokens", "extracted",
 )  # fmt: skip
 CELL = ("state", "value", "reason", "detail", "cost_usd", "checks")
 CHECK = (  # `passed` is 1, 0 or null
@@ -388,7 +388,7 @@ class Packer:
                 0,
                 cells,
                 messages,
-                *[None] * 4,
+                *[None] * 5,
             ]
         return [
             self._cut(answer.text),
@@ -407,6 +407,7 @@ class Packer:
             None if answer.reasoning is None else self._cut(answer.reasoning),
             None if answer.reasoning is None else len(answer.reasoning),
             answer.reasoning_tokens,
+            None if answer.extracted is None else self._cut(answer.extracted),
         ]
 
     def _messages(self, messages: Sequence[Mapping[str, Any]] | None, target: int, prompts: list[Any]) -> Any:

@@ -170,6 +170,7 @@ function answerBlock(row, target) {
     compared && h("label", { class: "switch" }, h("input", { type: "checkbox", class: "diff-switch", onchange: (event) => showDiff(event.target.checked) }), "word diff from the expected answer"),
     failed && h("p", { class: "chip bad" }, "the call failed"),
     box,
+    answer[A.extracted] !== null && answer[A.extracted] !== undefined && [h("h4", null, "Extracted, and scored"), textBlock(answer[A.extracted])],
     before !== null && before !== undefined && !failed && h("details", { class: "baseline-diff" }, h("summary", null, "Word diff from the baseline"), diffBlock(before, answer[A.text])),
     reasoningBlock(answer),
     answer[A.tool_calls] && [h("h4", null, "Tool calls"), textBlock(answer[A.tool_calls], "mono")],
