@@ -26,6 +26,7 @@ NOT_BY_TYPE: Final = {
 }
 WIDTH: Final = 80
 NAME_WIDTH: Final = 20
+PRESET_GROUP: Final = "presets, each several scorers"
 
 
 def list_parts(
@@ -87,6 +88,7 @@ def _scorer_lines() -> Iterator[str]:
     """The scorers by group, a line each."""
     from evalrunner.plugin_table import CATALOGUE, OTHER, group_of
     from evalrunner.plugins import known_names, resolve
+    from evalrunner.suite.presets import PRESETS, name_of
     from evalrunner.suite.scorer_schema import first_line
 
     names = known_names("scorers")
@@ -98,6 +100,10 @@ def _scorer_lines() -> Iterator[str]:
         for name in sorted(members, key=lambda each: (order.index(each) if each in order else 0, each)):
             summary = first_line(resolve("scorers", name, folder=Path())).rstrip(".")
             yield _fitting(f"  {name:<{NAME_WIDTH}}  ", summary)
+    yield PRESET_GROUP
+    for name, scorers in PRESETS.items():
+        first, second, *_ = map(name_of, scorers)
+        yield f"  {name:<{NAME_WIDTH}}  {len(scorers)} scorers, such as {first} and {second}"
     yield "options, pass rule and an example of one: evalrun list scorers NAME"
 
 
@@ -111,9 +117,14 @@ def _plugin_lines(group: Group) -> Iterator[str]:
 
 
 def _detail_lines(group: Group, name: str) -> Iterator[str]:
-    """One plug-in with its summary and its options. Raises SuiteError for an unknown name."""
+    """One plug-in with its summary and its options, or a preset. Raises SuiteError for an unknown name."""
     from evalrunner.plugins import known_names
+    from evalrunner.suite.presets import PRESETS, name_of
 
+    if group == "scorers" and name in PRESETS:
+        yield f"{name}: the scorers {', '.join(map(name_of, PRESETS[name]))}"
+        yield f"    example: scorers: [{{preset: {name}}}]"
+        return
     names = known_names(group)
     wanted = name.removeprefix("not_") if group == "scorers" and name not in names else name
     if wanted not in names:

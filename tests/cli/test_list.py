@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evalrunner.plugin_table import BUILTIN, CATALOGUE
+from evalrunner.suite.presets import PRESETS
 from tests.fakes.command import evalrun
 
 
@@ -18,8 +19,8 @@ def test_each_scorer_has_one_line_within_80_columns_under_its_group() -> None:
     lines = evalrun("list", "scorers").stdout.splitlines()
     assert max(map(len, lines)) <= 80
     groups = [group for group, scorers in CATALOGUE.items() if set(scorers) & set(BUILTIN["scorers"])]
-    assert [line for line in lines[:-1] if not line.startswith(" ")] == groups
-    names = [line.split()[0] for line in lines if line.startswith(" ")]
+    assert [line for line in lines[:-1] if not line.startswith(" ")] == [*groups, "presets, each several scorers"]
+    names = [line.split()[0] for line in lines if line.startswith(" ") and line.split()[0] not in PRESETS]
     assert sorted(names) == sorted(BUILTIN["scorers"])
     assert all(len(line.split()) > 3 for line in lines if line.startswith(" "))
     assert lines[-1] == "options, pass rule and an example of one: evalrun list scorers NAME"
@@ -58,3 +59,11 @@ def test_a_name_shows_one_target_or_dataset_and_no_suite() -> None:
     assert evalrun("list", "datasets", "csv").stdout.startswith("csv: ")
     assert evalrun("list", "targets", "http").stdout.count("\n    url (") == 1
     assert evalrun("list", "suites", "x").returncode == 2
+
+
+def test_presets_are_listed_with_their_scorers() -> None:
+    assert "  question_answering    4 scorers, such as exact_match and toxicity\n" in evalrun("list", "scorers").stdout
+    assert evalrun("list", "scorers", "summarization").stdout == (
+        "summarization: the scorers rouge1, rouge2, rougeL, rougeLsum, toxicity, ari_grade_level, "
+        "flesch_kincaid_grade_level\n    example: scorers: [{preset: summarization}]\n"
+    )
