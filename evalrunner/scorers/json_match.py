@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json as json_module
 import re
 from collections.abc import Mapping
@@ -75,24 +76,27 @@ def json(
         return _fields_scorer(context or _no_context(), fields, record, where, lenient)
     if record is not None:
         raise ValueError("'record' is for 'fields', which are missing")
-    compiled = None if schema is None else _compile(schema, context or _no_context())
+    compiled, backend = (None, None) if schema is None else _compile(schema, context or _no_context())
     function = JsonMatch(compiled, where, equals, contains, equals_expected, lenient)
-    return Scorer(function, Declaration(binary=True, needs_expected=equals_expected, inline=compiled is None))
+    declaration = Declaration(binary=True, needs_expected=equals_expected, inline=compiled is None, backend=backend)
+    return Scorer(function, declaration)
 
 
 def _no_context() -> PluginContext:
     return PluginContext(Path(), Path("runs"), EMPTY)
 
 
-def _compile(schema: str | dict[str, Any], context: PluginContext) -> Schema:
-    """The schema, read from its file if it is a path. Raises ValueError."""
-    if isinstance(schema, str):
-        if context.limits.fixed:
-            allowed = Restrictions(context.folder.resolve(), context.runs.resolve(), EgressPolicy())
-            if (refusal := allowed.path_refusal(schema, context.folder)) is not None:
-                raise ValueError(f"'schema' names the file {schema!r}, which {refusal}; --untrusted refuses it")
-        return compile_schema(read_schema(context.folder / schema, schema), context.limits)
-    return compile_schema(schema, context.limits)
+def _compile(schema: str | dict[str, Any], context: PluginContext) -> tuple[Schema, str | None]:
+    """The schema, and for one from a file its name with a digest of what it says. Raises ValueError."""
+    if not isinstance(schema, str):
+        return compile_schema(schema, context.limits), None
+    if context.limits.fixed:
+        allowed = Restrictions(context.folder.resolve(), context.runs.resolve(), EgressPolicy())
+        if (refusal := allowed.path_refusal(schema, context.folder)) is not None:
+            raise ValueError(f"'schema' names the file {schema!r}, which {refusal}; --untrusted refuses it")
+    content = read_schema(context.folder / schema, schema)
+    digest = hashlib.sha256(json_module.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return compile_schema(content, context.limits), f"schema {Path(schema).name}@{digest[:12]}"
 
 
 def parse_output(output: str, lenient: bool) -> tuple[Any, str]:

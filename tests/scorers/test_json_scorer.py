@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from evalrunner.domain import Cell, Completion, Declaration, Sample
-from evalrunner.limits import TIGHT
+from evalrunner.limits import TIGHT, Limits
 from evalrunner.plugins import PluginContext, main_option_of
 from evalrunner.scorers.call import BoundScorer, call_parts, cell_without_call, offer
 from evalrunner.scorers.json_match import json
@@ -163,6 +163,10 @@ def test_a_schema_is_read_from_a_file_beside_the_suite(tmp_path: Path) -> None:
     for name in ("s.json", "s.yaml"):
         assert score_of(json(context, schema=name), '{"reason": "late", "amount": -1}') == 0
         assert score_of(json(context, schema=name), '{"reason": "late", "amount": 1}') == 1
+        before = json(context, schema=name).declaration.backend
+        assert before is not None and before.startswith(f"schema {name}@")
+        (tmp_path / f"other-{name}").write_text((tmp_path / name).read_text().replace("late", "slow"))
+        assert str(json(context, schema=f"other-{name}").declaration.backend)[-12:] != before[-12:]  # another scorer
     for name, reason in [
         ("none.json", "cannot be read: No such file"),
         ("broken.json", "is not JSON"),
@@ -278,7 +282,8 @@ def laughs(depth: int) -> dict[str, Any]:
 )
 def test_schemas_end_on_hostile_documents(schema, output: str, state: str) -> None:
     start = time.process_time()
-    cell = cell_of(json(schema=schema), output)
+    context = PluginContext(Path(), Path("runs"), {}, limits=Limits(match_s=0.5))
+    cell = cell_of(json(context, schema=schema), output)
     assert cell.state == state, cell
     assert time.process_time() - start < 30
 
