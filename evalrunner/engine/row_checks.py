@@ -17,7 +17,7 @@ from evalrunner.errors import PlacedProblem, nearest
 from evalrunner.formatting import one_line, plain_text
 from evalrunner.plugins import NEGATION, ReferenceProblem, SignatureError
 from evalrunner.prompts import ABSENT, find_value
-from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_without_call, offer
+from evalrunner.scorers.call import UNDEFINED_RESULT, BoundScorer, call_async, call_sync, cell_without_call, offer
 from evalrunner.scorers.checks import NO_CHECKS, NOT_NAMED, AnyResult, CheckResult, GroupResult, PassRule, RowVerdict
 from evalrunner.scorers.instances import OptionProblem, ScorerInstances
 from evalrunner.scorers.option_templates import OptionTemplates, names_of
@@ -443,4 +443,6 @@ def _passes(ready: ReadyCheck, cell: Cell, *, negated: bool) -> bool | None:
     """Whether a check passes by its cell. A missing answer that counts as zero passes nothing."""
     if cell.state != "scored" or cell.value is None:
         return None
+    if cell.detail is not None and cell.detail.get(UNDEFINED_RESULT) is True:
+        return False  # neither a check nor its opposite passes
     return cell.cause is None and ready.rule(cell.value) != negated

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -22,6 +21,7 @@ from evalrunner.limits import STANDARD
 from evalrunner.plugins import PluginContext, main_option, own_templates
 from evalrunner.prompts import template_context
 from evalrunner.scorers.call import UNDEFINED_RESULT
+from evalrunner.scorers.checks import ROUNDING
 from evalrunner.scorers.expression_language import (
     ANSWER_NAMES,
     SAMPLE_NAMES,
@@ -35,7 +35,7 @@ from evalrunner.scorers.text import parse_number
 from evalrunner.stats.distributions import MAX_SCORE
 from evalrunner.templates import name_hint
 
-ABOVE_ZERO: Final = math.ulp(0.0)  # the smallest number above 0: a check by a number passes above 0
+ABOVE_ZERO: Final = 2 * ROUNDING  # a check by a number passes above 0, whatever its rule allows for rounding
 TRIALS: Final = (Completion(""), Completion("0 of 1."))
 """Answers for which every expression is evaluated before the first call, to find mistakes that no answer can cause."""
 
