@@ -9,6 +9,9 @@ from operator import mul
 
 from evalrunner.domain import Declaration, Failure, Model, Outcome, Score, Scorer, Skipped
 from evalrunner.plugins import main_option
+from evalrunner.redact import redact_start
+
+MAX_NEAREST = 200  # characters of an accepted answer in the detail of a cell
 
 
 @main_option("value")
@@ -46,7 +49,7 @@ class EmbeddingSimilarity:
             if best is None or similarity > best[0]:
                 best = similarity, text
         assert best is not None  # there is an accepted answer
-        return Score(best[0], metadata={"nearest": best[1]} if len(accepted) > 1 else {})
+        return Score(best[0], metadata={"nearest": redact_start(best[1], MAX_NEAREST)} if len(accepted) > 1 else {})
 
 
 def cosine(one: Sequence[float], other: Sequence[float]) -> float | Failure:

@@ -10,6 +10,8 @@ from evalrunner.domain import Declaration, Failure, Model, Outcome, Score, Score
 from evalrunner.errors import nearest
 from evalrunner.plugins import main_option
 
+MAX_CATEGORIES = 100  # in the detail of a cell
+MAX_LISTED = 10  # in its explanation
 FLAGGED = Declaration(binary=True, higher_is_better=False, passes=0.0)
 
 
@@ -46,7 +48,7 @@ class ModerationScorer:
             return Failure("bad_request", "the moderation model gives no scores; leave min_score out", fatal=True)
         for name in self.categories:
             if name not in known:
-                listed = f"; it has {', '.join(sorted(map(str, known)))}" if known else ""
+                listed = f"; it has {', '.join(sorted(map(str, known))[:MAX_CATEGORIES])}" if known else ""
                 hint = nearest(name, map(str, known))
                 return Failure("bad_request", f"the moderation model has no category {name!r}{hint}{listed}")
         counted = self.categories or tuple(known)
@@ -54,17 +56,26 @@ class ModerationScorer:
         is_flagged = bool(found) or (
             not self.categories and self.min_score is None and bool(verdicts[0].get("flagged"))
         )
-        explanation = f"flagged: {', '.join(found) or 'no category stated'}" if is_flagged else None
-        numbers = {name: scores[name] for name in counted if name in scores}
-        return Score(float(is_flagged), explanation, {"flagged": found, **({"scores": numbers} if numbers else {})})
+        named = ", ".join(found[:MAX_LISTED]) + (
+            f" and {len(found) - MAX_LISTED:,} more" if len(found) > MAX_LISTED else ""
+        )
+        explanation = f"flagged: {named or 'no category stated'}" if is_flagged else None
+        numbers = {name: scores[name] for name in counted[:MAX_CATEGORIES] if is_share(scores.get(name))}
+        detail = {"flagged": found[:MAX_CATEGORIES], **({"scores": numbers} if numbers else {})}
+        return Score(float(is_flagged), explanation, detail)
 
     def _counts(self, value: Any) -> bool:
         if self.min_score is None:
             return value is True
-        return isinstance(value, int | float) and not isinstance(value, bool) and value >= self.min_score
+        return is_share(value) and value >= self.min_score
 
 
 def mapping_in(verdict: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A part of a verdict, empty where the model gives none."""
     part = verdict.get(name)
     return part if isinstance(part, Mapping) else {}
+
+
+def is_share(value: Any) -> bool:
+    """Whether a score of a category is a number from 0 to 1."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

@@ -22,6 +22,7 @@ from evalrunner.scorers.embedding import EmbeddingSimilarity, cosine, embedding_
 from evalrunner.scorers.moderation import moderation
 from tests.cases.suites import command
 from tests.fakes.server import Action, ScriptedServer, Status
+from tests.scorers.scorer_calls import HOSTILE
 
 KEY = "sk-embed-0123456789abcdef"
 VECTORS: Mapping[str, Sequence[float]] = {"Paris": [1, 0], "It is Paris": [3, 4], "Rome": [-2, 0], "Lyon": [0, 5]}
@@ -382,3 +383,35 @@ def test_function_of_the_scorer_skips_blank_accepted_answers() -> None:
 
     outcome = asyncio.run(EmbeddingSimilarity()("an output", (" ", ""), Never()))  # type: ignore[arg-type]
     assert getattr(outcome, "reason", "") == "the expected answer is blank"
+
+
+def test_hostile_replies_of_a_model_give_a_score_in_range_or_an_error_and_reach_the_disk() -> None:
+    categories = {f"{text[:100]}{i}": i % 2 == 0 for i, text in enumerate(HOSTILE * 50)}
+    replies: list[Any] = [
+        {"flagged": True, "categories": categories, "category_scores": dict.fromkeys(categories, 10**400)},
+        {"flagged": False, "categories": {"a": 5, "b": None, "c": [1]}, "category_scores": {"a": "high", "b": True}},
+        {"flagged": True, "categories": "all", "category_scores": None},
+        {"flagged": True},
+    ]
+    data = [json.dumps({"results": [reply]}) for reply in replies]  # half surrogates as escapes
+    data += [
+        json.dumps({"data": [{"embedding": vector}]})
+        for vector in ([0, 0], [1e308] * 9, [5e-324, 0], [1] * 9, [-1, 10**300])
+    ]
+    order = iter(data)
+
+    def script(request: Any, nth: int) -> Action:
+        return Status(200, next(order), {"content-type": "application/json"})
+
+    with ScriptedServer(script) as server:
+        rows = [{"id": str(i), "input": "?", "expected": "a", "answer": f"b{i}"} for i in range(len(replies))]
+        scorer = {"type": "moderation", "model": {"model": "m", "base_url": server.base_url}}
+        file = suite(rows, [scorer], run={"concurrency": 1})
+        done = command("run", file, "-o", "report.html", "-o", "table.csv")
+        assert "Traceback" not in done.err + done.out
+        found = cells("moderation")
+        assert [found[str(i)].value for i in range(4)] == [1.0, 0.0, 1.0, 1.0], found
+        assert len(json.dumps(found["0"].detail)) < 50_000
+        rows = [{"id": "z", "input": "?", "expected": ["a", "b"], "answer": "c"}]
+        command("run", suite(rows, [similarity(server)], run={"concurrency": 1}))
+        assert cells("similarity")["z"].state == "error"
