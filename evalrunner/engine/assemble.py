@@ -41,7 +41,7 @@ from evalrunner.engine.plan import (
     provenance_of,
 )
 from evalrunner.engine.row_checks import RowChecks
-from evalrunner.errors import Problem, SuiteError, listed, nearest
+from evalrunner.errors import Problem, RunError, SuiteError, listed, nearest
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.limits import STANDARD, Limits
@@ -254,15 +254,24 @@ class Assembler:
         for destination in destinations_of(suite, self.document):
             if destination.optional or (self.stored is not None and destination.purpose.startswith("target ")):
                 continue  # refused where it is opened; the answers of targets are stored
-            if self.stored is not None and destination.purpose.startswith("target "):
-                continue  # its answers are stored
             if (refusal := destination.refusal(suite.run.egress)) is not None:
                 self.document.problem(destination.key_path, refusal)
         self.document.raise_problems()
 
     def _dataset(self, suite: Suite) -> SampleSource | StoredSamples:
-        if self.stored is not None:
-            return self.stored.samples
+        if self.stored is None:
+            return self._open_dataset(suite)
+        samples, spec = self.stored.samples, suite.dataset
+        if spec.source is not None or spec.path == "-":
+            return samples
+        ids = {sample.id for sample in samples.samples}
+        try:  # answers of a run, by the checks that the data has now
+            current = {one.id: one.checks for one in self._open_dataset(suite).peek() if one.id in ids}
+        except (SuiteError, RunError):  # the data is elsewhere now: the stored checks hold
+            return samples
+        return samples.with_checks(current)
+
+    def _open_dataset(self, suite: Suite) -> SampleSource:
         return open_dataset(
             suite.dataset,
             folder=suite.folder,

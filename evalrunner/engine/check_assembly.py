@@ -77,7 +77,7 @@ class CheckJudges:
         else:
             panel = self.judging.panel(section, bound, spec, label)
         if panel is None:
-            raise CheckProblem(f"its judge {spec.name!r} cannot be opened")
+            raise CheckProblem("")  # the problem is at the judge
         self.opened[id(spec), is_model] = panel
         return panel
 

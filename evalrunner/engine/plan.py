@@ -150,6 +150,14 @@ class StoredSamples:
         answered = sum(1 for sample in self.samples if sample.expected)
         return Scan(len(self.samples), tuple(columns), self.digest or digest.hexdigest(), (), answered)
 
+    def with_checks(self, checks: Mapping[str, Any]) -> StoredSamples:
+        """The samples with these checks by their id; others keep those that were stored."""
+        changed = {sample.id for sample in self.samples if checks.get(sample.id, sample.checks) != sample.checks}
+        if not changed:
+            return self
+        samples = [replace(one, checks=checks[one.id]) if one.id in changed else one for one in self.samples]
+        return StoredSamples(samples, None)
+
     def peek(self) -> Iterator[Sample]:
         """The samples before the scan."""
         return iter(self.samples)

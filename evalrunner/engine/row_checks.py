@@ -40,7 +40,7 @@ PROBLEMS = (OptionProblem, ReferenceProblem, SignatureError, PromptError, ValueE
 
 
 class CheckProblem(ValueError):
-    """A check that cannot be ready for a row. The message begins with its place."""
+    """A check that cannot be made for a row; the message is empty if its cause is reported elsewhere."""
 
 
 class ReadyCheck(NamedTuple):
@@ -121,7 +121,8 @@ class RowChecks:
                 try:
                     self.make(leaf, None)
                 except CheckProblem as wrong:
-                    report(leaf.spec.key_path, str(wrong))
+                    if str(wrong):
+                        report(leaf.spec.key_path, str(wrong))
         for item in _items(spec.checks):
             if isinstance(item, CheckGroup):
                 self._note_columns(item.where, (*item.key_path, "where"))
@@ -252,7 +253,7 @@ class RowChecks:
             problem = function.check(sample) if isinstance(function, SampleValidator) else None
         except CheckProblem as wrong:
             problem = str(wrong)
-        if problem is None:
+        if not problem:  # that of a judge is reported at the judge
             return None
         if leaf.of_suite:
             return PlacedProblem(f"{dotted(path)}: {problem}", self.places(path))
