@@ -70,6 +70,8 @@ class ColumnMapper:
         self._get_messages = _single(columns.messages, "messages")
         self.checks_column = _names(columns.checks, "checks")[0]
         self._get_checks = _single(columns.checks, "checks")
+        if columns.checks is None and any("checks" in _names(one, "") for one in _other_roles(columns)):
+            self._get_checks, self.checks_column = _absent, ""  # the column is something else
         self._get_expected = [(name, getter(name)) for name in _names(columns.expected, "expected")]
         self._split = columns.expected.split if columns.expected is not None else None
         self._json = columns.expected is not None and columns.expected.json is True
@@ -285,6 +287,15 @@ def _single(spec: ColumnSpec | None, default: str) -> Getter:
     """The getter of a single column. An empty name means that there is none, whatever the file has."""
     name = _names(spec, default)[0]
     return getter(name) if name else lambda record: ABSENT
+
+
+def _absent(record: Record) -> Any:
+    return ABSENT
+
+
+def _other_roles(columns: ColumnsSpec) -> tuple[ColumnSpec | None, ...]:
+    """The columns that are mapped to something else than checks."""
+    return columns.id, columns.input, columns.expected, columns.messages
 
 
 def _missing(role: str, spec: ColumnSpec, record: Record, *, text_only: bool) -> MissingColumnError:

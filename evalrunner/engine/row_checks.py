@@ -177,7 +177,9 @@ class RowChecks:
             spec = ChecksReader(report).read(sample.checks)
             row = CompiledChecks(self._compile(spec.checks, report, of_suite=False), spec.threshold)
             if problems:
-                raise CheckProblem("; ".join(problems))
+                plain = not isinstance(sample.checks, list | dict) or all(isinstance(one, str) for one in sample.checks)
+                data = "; if the column holds no checks, set columns: {checks: ''}" if plain else ""
+                raise CheckProblem("; ".join(problems) + data)
             self._rows[key] = row
             if len(self._rows) > MAX_ROWS:
                 self._rows.popitem(last=False)
@@ -199,7 +201,7 @@ class RowChecks:
             )
             rule = PassRule.of(scorer.declaration, spec.threshold)
             if rule is None:
-                raise CheckProblem(f"{spec.type!r} gives a number; add the threshold: from which it passes")
+                raise CheckProblem(f"{spec.type!r} gives a number; add the threshold from which it passes")
             judge = self._session(spec, bound)
         except PROBLEMS as wrong:
             raise CheckProblem(str(wrong)) from None
@@ -436,6 +438,8 @@ class Evaluation:
             if isinstance(ready, str):
                 yield CheckResult(name, ready, cell, None, spec.name, spec.weight)
                 continue
+            if cell.value is not None and (problem := ready.rule.problem(cell.value)) is not None:
+                cell = Cell("error", reason=problem, calls=cell.calls, cause="function")
             passed = _passes(ready, cell, negated=item.spec.negated)
             yield CheckResult(name, ready.text, cell, passed, spec.name, spec.weight)
 

@@ -34,10 +34,11 @@ ROUNDING = 1e-9  # of sums and means, so that 0.7 reaches 0.7
 
 @dataclass(frozen=True, slots=True)
 class PassRule:
-    """A score passes from `bound` on, or up to it if lower scores are better."""
+    """A score passes from `bound` on, or up to it if lower scores are better. `binary`: no other scores than 0 and 1 are known."""
 
     bound: float
     higher_is_better: bool = True
+    binary: bool = False
 
     def __call__(self, value: float) -> bool:
         return value >= self.bound - ROUNDING if self.higher_is_better else value <= self.bound + ROUNDING
@@ -46,9 +47,15 @@ class PassRule:
     def of(cls, declaration: Declaration, threshold: float | None = None) -> PassRule | None:
         """The rule of a check: its `threshold`, else what the scorer declares; None if neither says."""
         bound = declaration.passes if threshold is None else threshold
-        if bound is None and declaration.binary:
-            bound = 1.0 if declaration.higher_is_better else 0.0
+        if bound is None and (declaration.binary or declaration.infer_binary):
+            return cls(1.0 if declaration.higher_is_better else 0.0, declaration.higher_is_better, binary=True)
         return None if bound is None else cls(bound, declaration.higher_is_better)
+
+    def problem(self, value: float) -> str | None:
+        """Why it is not known whether a value passes."""
+        if not self.binary or value in (0.0, 1.0):
+            return None
+        return f"gives {value:g}, neither 0 nor 1; add the threshold from which it passes"
 
 
 def negate(factory: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,6 +109,8 @@ class Negation(SampleValidator, SampleFilter, Preparable):
         value = checked_value(outcome.value if isinstance(outcome, Score) else outcome, self.declaration)
         if isinstance(value, str):
             return Failure("function", f"{name_of(self.__wrapped__)} returned {value}")
+        if (problem := self.rule.problem(value)) is not None:
+            return Failure("function", f"{name_of(self.__wrapped__)} {problem}")
         reversed_value = float(not self.rule(value))
         return (
             Score(reversed_value, outcome.explanation, outcome.metadata)

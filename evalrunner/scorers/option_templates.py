@@ -24,7 +24,7 @@ from evalrunner.suite.validate import LISTS, MAPPINGS
 from evalrunner.suite.yaml import dotted, parse_document
 from evalrunner.templates import PromptError, compile_template, single_name, value_text
 
-MARKS: Final = ("{{", "{%")
+MARKS: Final = (("{{", "}}"), ("{%", "%}"))
 MAX_TEMPLATES: Final = 4_096  # compiled templates that are kept
 CONSTANT_TYPES: Final = frozenset({"mlflow", "python"})
 """Scorers whose options are never templates: metrics of MLflow have their own, and functions read the row themselves."""
@@ -83,10 +83,15 @@ def compile_options(options: Mapping[str, Any], limits: Limits, *, constant: Col
     return OptionTemplates(options, (lambda names: {**fill(names), **fixed}) if fixed else fill)
 
 
+def is_template(text: str) -> bool:
+    """Whether a text has `{{ … }}` or `{% … %}`; other braces are text."""
+    return any((start := text.find(opening)) >= 0 and text.find(closing, start + 2) >= 0 for opening, closing in MARKS)
+
+
 def _compile(value: Any, path: KeyPath, limits: Limits) -> Fill | None:
     """A function that fills a value in; None if it holds no template."""
     if isinstance(value, str):
-        if not any(mark in value for mark in MARKS):
+        if not is_template(value):
             return None
         try:
             return _named(compiled(value, limits), path)

@@ -302,11 +302,11 @@ def test_targets_that_do_not_use_the_prompt_are_named(model: ScriptedServer) -> 
 
 @pytest.mark.parametrize(
     "name",
-    ["assert", "asserts", "assertions", "Assert", "checks", "__expected", "__expected1", "__threshold", "assert_set"],
+    ["assert", "asserts", "assertions", "Assert", "__expected", "__expected1", "__threshold", "assert_set"],
 )
 def test_a_column_of_checks_that_nothing_reads_is_refused(name: str) -> None:
     text = refused(suite(rows=[ROWS[0], {**ROWS[1], name: [{"type": "contains", "value": "x"}]}, ROWS[2]]))
-    assert f"case.yaml:3:13: dataset: the column {name!r} looks like checks of each row, but nothing reads it" in text
+    assert f"case.yaml:3:13: dataset: the column {name!r} looks like checks of each row in another format" in text
 
 
 def test_checks_of_inline_rows_are_refused_at_their_line() -> None:
@@ -327,23 +327,30 @@ def test_checks_of_inline_rows_are_refused_together_with_other_problems() -> Non
 @pytest.mark.parametrize(
     "keys",
     [
-        {"slices": ["checks"]},
-        {"dataset": {"path": "data.jsonl", "where": {"checks": "x"}}},
-        {"dataset": {"path": "data.jsonl", "columns": {"expected": "checks"}}},
-        {"dataset": {"path": "data.jsonl", "cluster": "checks"}},
-        {"target": {"type": "recorded", "column": "checks"}},
+        {"slices": ["assert"]},
+        {"dataset": {"path": "data.jsonl", "where": {"assert": "x"}}},
+        {"dataset": {"path": "data.jsonl", "columns": {"expected": "assert"}}},
+        {"dataset": {"path": "data.jsonl", "cluster": "assert"}},
+        {"target": {"type": "recorded", "column": "assert"}},
         {"scorers": [{"type": "python", "function": "own.py:per_row"}]},
     ],
 )
 def test_a_column_of_checks_that_the_suite_uses_is_accepted(keys: Mapping[str, Any]) -> None:
-    Path("own.py").write_text("def per_row(output, sample): return sample.metadata['checks'] in output\n")
-    assert command("validate", suite(rows=[{**row, "checks": "x"} for row in ROWS], **keys)).code == 0
+    Path("own.py").write_text("def per_row(output, sample): return sample.metadata['assert'] in output\n")
+    assert command("validate", suite(rows=[{**row, "assert": "x"} for row in ROWS], **keys)).code == 0
+
+
+def test_the_column_checks_is_data_where_the_suite_says_so() -> None:
+    rows = [{**row, "checks": "x"} for row in ROWS]
+    assert "columns: {checks: ''}" in refused(suite(rows=rows))
+    for columns in ({"checks": ""}, {"expected": "checks"}):
+        assert command("validate", suite(rows=rows, dataset={"path": "data.jsonl", "columns": columns})).code == 0
 
 
 def test_a_column_of_checks_in_the_prompt_is_accepted(model: ScriptedServer) -> None:
-    rows = [{**row, "checks": "x"} for row in ROWS]
-    assert command("validate", asked(model, "{{ input }} {{ checks }}", rows=rows)).code == 0
-    assert "'checks'" in refused(asked(model, "{{ input }} (checks)", rows=rows))
+    rows = [{**row, "assert": "x"} for row in ROWS]
+    assert command("validate", asked(model, "{{ input }} {{ assert }}", rows=rows)).code == 0
+    assert "'assert'" in refused(asked(model, "{{ input }} (assert)", rows=rows))
 
 
 # ids
