@@ -246,7 +246,9 @@ def change_line(change: Change, scorers: Sequence[str]) -> RowLine:
         for name in scorers
         if name in change.scores
     ]
-    return RowLine(short_id(after.sample.id), _input(after), texts, ", ".join(pairs), _changed_checks(before, after))
+    return RowLine(
+        short_id(after.sample.id), _input(after), texts, ", ".join(pairs), changed_check_texts(before, after)
+    )
 
 
 def _failing(row: Row) -> list[str]:
@@ -254,7 +256,7 @@ def _failing(row: Row) -> list[str]:
     return [_check(check) for check in failing_checks(row)]
 
 
-def _changed_checks(before: Row, after: Row) -> list[str]:
+def changed_check_texts(before: Row, after: Row) -> list[str]:
     """`✗ contains: 30 days`, `✓ max_words: 60`: the checks that fail now and passed before, then those that pass now."""
     broken, fixed = changed_checks(before, after)
     return [*map(_check, broken), *(f"{PASSED} {one_line(check.label, MAX_NAME)}" for check in fixed)]

@@ -29,7 +29,7 @@ from evalrunner.reports.comparison import (
 )
 from evalrunner.reports.conclusions import conclusions, cost_conclusion
 from evalrunner.reports.html.page import ASSETS
-from evalrunner.reports.row_lines import output_with_status, score_text
+from evalrunner.reports.row_lines import changed_check_texts, output_with_status, score_text
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.prune import plan_prune
 from evalrunner.view.charts import charts
@@ -60,6 +60,7 @@ MAX_SUITE_RUNS: Final = 200  # on the page of a suite, and in a filtered list
 MAX_COMPARED_RUNS: Final = 12
 MAX_DIFFERENT_SAMPLES: Final = 5  # below a comparison
 MAX_CHANGED_ROWS: Final = 100
+MAX_CHECKS: Final = 6  # that changed in a row
 MAX_OUTPUT_LENGTH: Final = 4000
 TYPES: Final[Mapping[str, str]] = {
     "html": "text/html; charset=utf-8",
@@ -369,5 +370,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "counts": lambda diff: "; ".join(diff_counts(diff.changes)),
     "row_link": _row_link,
     "score": score_text,
+    "checks": lambda change: "\n".join(changed_check_texts(change.before, change.after)[:MAX_CHECKS]),
     "notes": lambda comparison: "\n".join(reading_notes(comparison)),
 }

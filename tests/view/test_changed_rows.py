@@ -28,6 +28,16 @@ def test_changed_rows_are_linked_to_the_rows_of_both_reports(browser: Browser) -
     assert not re.search(r"<script|<img|\x1b|\u202e", page)
 
 
+def test_changed_rows_name_the_checks_that_changed(browser: Browser) -> None:  # noqa: F811
+    checks = "\nchecks: [{contains: a, name: letter}, {not_contains: <img src=x}]\n"
+    before = evalrunner.run_suite(write_suite(more=ONE + checks))
+    after = evalrunner.run_suite(write_suite(more=OTHER + checks))
+    page = browser.page(f"/diff?run=s/{before.run_id}&run=s/{after.run_id}")
+    assert "✗ not_contains: &lt;img src=x" in page
+    assert "✓ letter" in page
+    assert "<img" not in page
+
+
 def test_targets_of_one_run_and_of_runs_without_a_common_target_are_chosen(browser: Browser) -> None:  # noqa: F811
     two = evalrunner.run_suite(write_suite(more=TWO)).run_id
     path = f"/diff?run=s/{two}"
