@@ -54,11 +54,12 @@ def recipes() -> dict[str, str]:
     return found
 
 
-def test_every_recipe_of_the_page_has_a_test() -> None:
-    assert set(recipes()) <= {*ANSWERS, *WITH_CALLS}
+def test_the_page_has_at_least_twenty_recipes_and_each_has_a_test() -> None:
+    assert len(recipes()) >= 20
+    assert set(recipes()) == {*ANSWERS, *WITH_CALLS}
 
 
-@pytest.mark.parametrize("title", [title for title in ANSWERS if title in recipes()])
+@pytest.mark.parametrize("title", ANSWERS)
 def test_a_recipe_passes_the_good_answer_and_fails_the_bad_one(title: str) -> None:
     good, bad = ANSWERS[title]
     rows = [

@@ -67,8 +67,8 @@ def test_the_examples_of_the_list_are_accepted_as_scorers_and_as_checks(example:
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_scorer_has_its_options_with_what_they_mean_in_both_forms(name: str) -> None:
     definitions = schema()["$defs"]
-    form = next(each for each in definitions["check"]["anyOf"] if name in each.get("properties", {}))
-    assert form["properties"]["type"] == {"enum": [name, f"not_{name}"]}
+    kinds = {"enum": [name, f"not_{name}"]}
+    form = next(each for each in definitions["check"]["anyOf"] if each.get("properties", {}).get("type") == kinds)
     factory = resolve("scorers", name, folder=ROOT)
     for option in factory_options(factory):
         assert option in form["properties"]
