@@ -40,6 +40,7 @@ from evalrunner.suite.validate import check_options
 MAX_LENGTH: Final = 1_000_000  # characters of an output that is validated or compared
 MAX_FIELDS: Final = 100
 MAX_SHOWN: Final = 80  # characters of a value in an explanation
+MAX_SHALLOW: Final = 50  # levels of a document that no schema needs recursion for
 UNSAFE: Final = frozenset({"mlflow", "python", "toxicity"})  # run Python or load models
 TOO_DEEP: Final = Score(0.0, "nested too deeply")
 
@@ -133,6 +134,20 @@ def same_json(one: Any, other: Any) -> bool:
     return bool(type(one) is type(other) or isinstance(one, int | float)) and bool(one == other)
 
 
+def is_deeper(document: Any, levels: int) -> bool:
+    """Whether lists and objects are nested in more levels than that."""
+    current = [document]
+    for _ in range(levels):
+        current = [
+            item
+            for value in current
+            for item in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+        ]
+        if not current:
+            return False
+    return True
+
+
 def quoted(value: Any) -> str:
     """A value as JSON, shortened, for an explanation."""
     try:
@@ -170,6 +185,8 @@ class JsonMatch:
         except TooManyReferences:
             return Failure("function", "the schema follows too many references for this output")
         except RecursionError:
+            if self.schema is not None and not is_deeper(value, MAX_SHALLOW):
+                return Failure("function", "the schema refers to itself without an end")
             return TOO_DEEP
         return Score(1.0) if problem is None else Score(0.0, problem)
 

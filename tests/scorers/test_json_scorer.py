@@ -273,6 +273,7 @@ def laughs(depth: int) -> dict[str, Any]:
     ("schema", "output", "state"),
     [
         (laughs(40), "1", "error"),
+        ({"$ref": "#"}, '{"a": [1]}', "error"),  # the schema's fault, not the model's
         ({"uniqueItems": True}, json_module.dumps([{"n": number} for number in range(60_000)]), "scored"),
         ({"items": {"pattern": "^a*a*a*$"}}, json_module.dumps(["a" * 49_000 + "b"]), "error"),
         ({"patternProperties": {"^a*a*a*b$": {}}}, json_module.dumps({"a" * 100_000: 1}), "error"),
@@ -365,6 +366,14 @@ def test_the_best_of_several_accepted_records_counts() -> None:
     scorer = json(fields={"a": "exact_match", "b": "exact_match"})
     records = ('{"a": 1, "b": 1}', '{"a": 1, "b": 2}', '{"a": 2, "b": 2}')
     assert parts_of(scorer, '{"a": 1, "b": 2}', *records) == {"json": 1, "json/a": 1, "json/b": 1}
+
+
+def test_a_field_that_fails_is_an_error_of_the_whole() -> None:
+    fields = {"a": {"type": "regex", "pattern": "^a*a*a*$", "match_timeout": 0.2}, "b": "exact_match"}
+    output = json_module.dumps({"a": "a" * 40_000 + "b", "b": 1})
+    cells = parts_of(json(fields=fields), output, '{"a": "x", "b": 1}')
+    assert cells["json/b"] == 1
+    assert cells["json"] == cells["json/a"] and "takes more than 0.2 s of CPU time" in str(cells["json"])
 
 
 def test_a_record_that_is_no_object_is_found_before_the_first_call() -> None:
