@@ -219,3 +219,59 @@ def test_as_checks_they_ask_judges_and_models_and_criteria_are_templates(
     prompts = [request.json["messages"][0]["content"] for request in server.requests if "messages" in request.json]
     assert [prompt for prompt in prompts if "[Criterion]: Is in German.\n" in prompt]
     assert {request.path for request in server.requests} == {"/v1/chat/completions", "/v1/embeddings"}
+
+
+def test_rate_limits_are_retried_as_the_suite_says_and_unreadable_replies_are_unscored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """autoevals itself would retry a hundred times, with a wait of hours."""
+    monkeypatch.chdir(tmp_path)
+    seen: set[str] = set()
+
+    def limited(request: Any, nth: int) -> Action:
+        key = json.dumps(request, sort_keys=True)
+        if "r3 is always limited" in key or key not in seen:
+            seen.add(key)
+            return Status(429, {"error": {"message": "slow down"}}, headers={"retry-after": "0"})
+        return Answer("I would rather not say.") if "unreadable" in key else script(request, nth)
+
+    with ScriptedServer(limited) as server:
+        model = {"model": "embedder", "base_url": server.base_url}
+        scorers = [
+            {"type": "autoevals", "name": "ClosedQA"},
+            {"type": "autoevals", "name": "EmbeddingSimilarity", "model": model},
+        ]
+        rows = [ROWS[0], {**ROWS[1], "criteria": "unreadable"}, {**ROWS[2], "criteria": "r3 is always limited"}]
+        judge = {"model": "judge", "base_url": server.base_url}
+        target = {"type": "recorded", "column": "answer"}
+        run_keys = {"retries": 2}
+        suite = {
+            "name": "s",
+            "dataset": {"rows": rows},
+            "target": target,
+            "judge": judge,
+            "scorers": scorers,
+            "run": run_keys,
+        }
+        Path("s.yaml").write_text(json.dumps(suite))
+        done = command("run", "s.yaml")
+    folder = max(path.parent for path in Path("runs").rglob("run.json"))
+    cells = {row.sample.id: row.cells for row in read_rows(folder)}
+    assert {name: cell["ClosedQA"].state for name, cell in cells.items()} == {
+        "r1": "scored", "r2": "unscored", "r3": "error"
+    }, done.err  # fmt: skip
+    assert (cells["r2"]["ClosedQA"].cause, cells["r3"]["ClosedQA"].cause) == ("judge", "rate_limit")
+    assert {cell["EmbeddingSimilarity"].state for cell in cells.values()} == {"scored"}
+    prompts = [request.json for request in server.requests if "r3 is always limited" in json.dumps(request.json)]
+    assert len(prompts) == 3  # one call and two retries
+
+
+def test_factuality_of_autoevals_is_checked_with_known_answers_and_the_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scorers = [{"type": "autoevals", "name": "Factuality"}, {"type": "autoevals", "name": "Sql"}]
+    done = run(scorers, judge=JUDGE)
+    assert done.code == 0, done.err
+    lines = [line for line in done.out.splitlines() if line.startswith("  scorer ")]
+    assert ["sanity check" in line for line in lines] == [True, False]
