@@ -31,7 +31,9 @@ from evalrunner.suite.schema import (
     TransportSpec,
 )
 from evalrunner.suite.scorer_schema import (
+    EXTRACT,
     check_definitions,
+    extract_definition,
     first_line,
     option_definitions,
     option_docs,
@@ -84,6 +86,7 @@ def suite_schema() -> Schema:
             "target": _target(),
             **scorer_definitions({name: _key(key) for name, key in keys_of(ScorerSpec).items() if name != "type"}),
             **option_definitions(),
+            **extract_definition(),
             **check_definitions(),
             "gate": _gate(),
             "cache": _cache(),
@@ -114,6 +117,8 @@ def _section(keys: Mapping[str, Key]) -> Schema:
 
 def _key(key: Key) -> Schema:
     """The schema of the value of one key."""
+    if key.name == "extract":
+        return dict(EXTRACT)
     schema = _type(key.annotation)
     if schema.get("type") == "array" and "needed" in key.rules:
         schema["minItems"] = 1

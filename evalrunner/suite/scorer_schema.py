@@ -41,17 +41,43 @@ SHARE: Final[Schema] = {
     "maximum": 1,
     "description": "Weighted share at which it passes; default: all",
 }
+EXTRACT: Final[Schema] = {
+    "$ref": "#/$defs/extract",
+    "description": "Part of the output to score: a step or a list of steps",
+}
+STEPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "json": (), "fence": ("find",), "regex": ("group", "find", "ignore_case", "multiline", "dotall"),
+    "after": ("find", "ignore_case"), "before": ("find", "ignore_case"), "last_line": (), "lower": (), "trim": (),
+    "number": ("find",), "choice": (),
+}  # fmt: skip
+"""The steps of an extraction and their options, as `scorers/extraction.py` has them."""
+STEPS_WITH_VALUE: Final = ("regex", "after", "before")
 CHECK_KEYS: Final[Mapping[str, Schema]] = {
     "name": NAME,
     "weight": WEIGHT,
     "threshold": {"type": "number", "description": "Score from which it passes, or up to which if lower is better"},
-    "extract": {"description": "Steps that extract the part of the output to look at"},
+    "extract": EXTRACT,
     "judge": {"$ref": "#/$defs/judge"},
     "model": {"$ref": "#/$defs/judge"},
     "on_no_answer": {"enum": ["unscored", "zero"], "description": "How a missing answer counts"},
     "args": {"type": "object", "description": "Arguments of a user-defined function"},
     "where": WHERE,
 }
+
+
+def extract_definition() -> Schema:
+    """The steps of an extraction: a name, `{STEP: VALUE, …options}`, or a list of them."""
+    names = [name for name in STEPS if name not in STEPS_WITH_VALUE]
+    steps: list[Schema] = [{"enum": names}]
+    for name, options in STEPS.items():
+        properties: Schema = {name: {}, **{key: {"type": ["string", "integer", "boolean"]} for key in options}}
+        steps.append({"type": "object", "properties": properties, "required": [name], "additionalProperties": False})
+    return {
+        "step": {"anyOf": steps},
+        "extract": {
+            "anyOf": [{"$ref": "#/$defs/step"}, {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}}]
+        },
+    }
 
 
 def option_definitions() -> Schema:

@@ -12,7 +12,9 @@ from jsonschema import Draft202012Validator
 
 from evalrunner.plugin_table import CATALOGUE
 from evalrunner.plugins import factory_options, known_names, main_option_of, resolve
+from evalrunner.scorers import extraction
 from evalrunner.suite.json_schema import suite_schema
+from evalrunner.suite.scorer_schema import STEPS, STEPS_WITH_VALUE
 from tests.fakes.command import ROOT
 
 MAX_BYTES = 400_000  # of the printed schema: an editor reads it at once
@@ -35,6 +37,8 @@ GOOD = (
     "[{contains: 30 days}]", "[{not_contains: As an AI, name: no_ai, weight: 2}]", "[{contains: x, ignore_case: true}]",
     "[{contains: {value: x, ignore_case: true}, name: a}]", "[{type: not_contains, value: x}]",
     "[{numeric_match: 42, tolerance: '{{ allowed }}'}]", "[{contains: '{{ period }} days', threshold: 1}]",
+    "[{exact_match: '7', extract: last_line}]", "[{json: {path: $.a}, extract: [{fence: json}, trim]}]",
+    "[{exact_match: a, extract: {regex: 'A: (.+)', group: 1, ignore_case: true}}]",
     "{all: [{contains: a}, {any: [{contains: b}, exact_match]}], threshold: 0.5}",
     "[{contains: a, where: {topic: [returns, refunds]}}]", "[{type: 'checks.py:polite', strict: true}]", "[{exact_match: a, judge: openai/gpt-5}]",
 )  # fmt: skip
@@ -42,6 +46,7 @@ WRONG = (
     "[{contians: x}]", "[nope]", "[30 days]", "3", "[{contains: x, ignorecase: true}]", "[{contains: x, weight: heavy}]",
     "[{contains: x, weight: -1}]", "[{contains: x, name: two words}]", "[{contains: x, ignore_case: 3}]", "[{contains: {valeu: x}}]",
     "[{all: []}]", "[{all: [{contains: x}], threshold: 2}]", "[{contains: x, exact_match: y}]", "[{regex: x, match_timeout: soon}]",
+    "[{exact_match: a, extract: last}]", "[{exact_match: a, extract: {regexp: a}}]", "[{exact_match: a, extract: []}]",
     "[{type: regex}]", "[{weight: 2}]", "[{contains: x, on_no_answer: maybe}]",
 )  # fmt: skip
 
@@ -75,6 +80,11 @@ def test_every_scorer_has_its_options_with_what_they_mean_in_both_forms(name: st
         assert definitions[f"options_of_{name}"]["properties"][option]["description"]
     if main := main_option_of(factory):
         assert {"$ref": f"#/$defs/options_of_{name}/properties/{main}"} in form["properties"][f"not_{name}"]["anyOf"]
+
+
+def test_the_steps_of_an_extraction_are_those_that_the_code_knows() -> None:
+    assert {name: options for name, (_, options, _) in extraction.STEPS.items()} == STEPS
+    assert {name for name, (_, _, example) in extraction.STEPS.items() if example} == set(STEPS_WITH_VALUE)
 
 
 def test_the_schema_is_valid_and_small_enough_for_an_editor() -> None:

@@ -84,7 +84,17 @@ def test_a_row_lists_its_checks_with_result_weight_and_reason(visit: Open, page:
         "check passed depth-0",
         "check passed depth-0",
     ]
-    assert checks.first.inner_text().split() == ["✕", "failed:", "short", "max_words:", "3", "weight", "2", "5", "words"]
+    assert checks.first.inner_text().split() == [
+        "✕",
+        "failed:",
+        "short",
+        "max_words:",
+        "3",
+        "weight",
+        "2",
+        "5",
+        "words",
+    ]
     assert opened.page.evaluate("document.querySelector('dialog').scrollWidth") <= width
 
 
