@@ -26,6 +26,7 @@ from evalrunner.endpoints.openai_replies import (
 from evalrunner.endpoints.transport import HttpRequest, HttpService, Transport
 from evalrunner.prompts import ABSENT, find_value
 from evalrunner.suite.schema import TransportSpec
+from evalrunner.tool_calls import read_tool_calls
 
 MAX_LISTED_KEYS = 12  # of a reply, named in an error
 ADVICE = {  # of messages about models, with the keys of an HTTP service
@@ -92,7 +93,7 @@ def _as_service(answer: Completion | Failure) -> Completion | Failure:
 
 def read_service(params: Mapping[str, Any], body: bytes, latency_s: float | None = None) -> Completion | Failure:
     """The completion in the body of a reply: the whole body as text, or the value at the path `output`."""
-    paths = {name: params.get(name) for name in ("input_tokens", "output_tokens", "cost")}
+    paths = {name: params.get(name) for name in ("input_tokens", "output_tokens", "cost", "tool_calls")}
     output = params.get("output")
     if output is None and not any(paths.values()):
         return _completion(body.decode("utf-8", "replace"), EMPTY, latency_s)
@@ -101,22 +102,32 @@ def read_service(params: Mapping[str, Any], body: bytes, latency_s: float | None
     except (ValueError, RecursionError):  # ValueError: no JSON, no UTF-8, or a number of 4,300 digits
         return malformed("is not JSON" if body.strip() else "is empty", body)
     usage = {name: find_value(data, path) for name, path in paths.items() if path}
+    stated = usage.get("tool_calls")
+    try:
+        calls = tuple(
+            call.as_reply() for call in (() if stated in (None, ABSENT) else read_tool_calls(stated, strict=False))
+        )
+    except ValueError as wrong:
+        return malformed(f"has tool calls at {paths['tool_calls']!r} that cannot be read: {wrong}", body)
     if output is None:
-        return _completion(body.decode("utf-8", "replace"), usage, latency_s)
+        return _completion(body.decode("utf-8", "replace"), usage, latency_s, calls)
     value = find_value(data, output)
-    if value is ABSENT:
+    if value is ABSENT and not calls:
         return _without_output(output, data, latency_s)
-    if value is None:
-        return _completion("", usage, latency_s)
+    if value is None or value is ABSENT:
+        return _completion("", usage, latency_s, calls)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return _completion(text, usage, latency_s)
+    return _completion(text, usage, latency_s, calls)
 
 
-def _completion(text: str, usage: Mapping[str, Any], latency_s: float | None) -> Completion:
+def _completion(
+    text: str, usage: Mapping[str, Any], latency_s: float | None, calls: tuple[Mapping[str, Any], ...] = ()
+) -> Completion:
     text = valid_text(text)
     return Completion(
         text,
-        finish_reason="stop" if text and not text.isspace() else "empty",
+        finish_reason="tool_calls" if calls else "stop" if text and not text.isspace() else "empty",
+        tool_calls=calls,
         latency_s=latency_s,
         input_tokens=count(usage.get("input_tokens")),
         output_tokens=count(usage.get("output_tokens")),

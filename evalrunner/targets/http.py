@@ -32,6 +32,7 @@ def http(
     input_tokens: str | None = None,
     output_tokens: str | None = None,
     cost: str | None = None,
+    tool_calls: str | None = None,
 ) -> RequestTemplate:
     """Calls an HTTP service: any request, with the answer at a path in the JSON reply.
 
@@ -44,12 +45,14 @@ def http(
         input_tokens: Dotted path of the number of prompt tokens.
         output_tokens: Dotted path of the number of completion tokens.
         cost: Dotted path of the cost in US dollars.
+        tool_calls: Dotted path of the tool calls, in any common format; a reply without them has none.
     """
     origin, path = split_url(url)
     if (body is None) != (method == "GET"):
         needed = "has no body; remove 'body'" if method == "GET" else "needs 'body'"
         raise ValueError(f"a {method} {needed}")
     paths = {"output": output, "input_tokens": input_tokens, "output_tokens": output_tokens, "cost": cost}
+    paths |= {} if tool_calls is None else {"tool_calls": tool_calls}
     return RequestTemplate(
         HttpService(origin, headers or EMPTY),
         method,

@@ -16,7 +16,7 @@ from evalrunner.scorers.call import BoundScorer, call_sync, cell_without_call, o
 from evalrunner.scorers.tool_calls import tool_calls
 from evalrunner.tool_calls import ToolCall, equal_json, matching, read_tool_calls
 from tests.cases.suites import command
-from tests.fakes.server import Action, Answer, ScriptedServer
+from tests.fakes.server import Action, Answer, ScriptedServer, Status
 from tests.scorers.scorer_calls import HOSTILE
 
 PARIS: Mapping[str, Any] = {"get_weather": {"city": "Paris", "days": 1}}
@@ -386,3 +386,28 @@ def test_reports_show_the_calls_of_an_answer_without_text() -> None:
     assert "tool calls" in Path("s.md").read_text()
     with pytest.raises(ValueError, match="names no tool"):
         read_tool_calls(nested, strict=False)
+
+
+def test_http_service_states_its_tool_calls_at_a_path() -> None:
+    def script(request: Any, nth: int) -> Action:
+        if request["question"] == "weather":
+            return Status(
+                200, {"steps": {"calls": [{"type": "tool_use", "name": "get_weather", "input": {"city": "Paris"}}]}}
+            )
+        if request["question"] == "broken":
+            return Status(200, {"text": "x", "steps": {"calls": [5]}})
+        return Status(200, {"text": "Hello!", **({"steps": {"calls": None}} if request["question"] == "null" else {})})
+
+    rows = [
+        {"id": text, "input": text, "calls": [{"get_weather": {"city": "Paris"}}] if text == "weather" else []}
+        for text in ("weather", "null", "hi", "broken")
+    ]
+    with ScriptedServer(script) as server:
+        target = {
+            "type": "http", "url": f"{server.base_url}/ask", "body": {"question": "{{ input }}"}, "output": "text",
+            "tool_calls": "steps.calls", "retries": 0,
+        }  # fmt: skip
+        command("run", suite(target, rows, [{"type": "tool_calls", "column": "calls"}]))
+    found = {name: row.cells["tool_calls"] for name, row in rows_of_run().items()}
+    assert {name: cell.value for name, cell in found.items()} == {"weather": 1, "null": 1, "hi": 1, "broken": None}
+    assert "tool calls at 'steps.calls' that cannot be read" in str(found["broken"].reason)
