@@ -162,9 +162,8 @@ class SampleSource:
         return Problem("", "dataset", f"{samples} is in {self.display_name}{where}; did their ids or texts change?")
 
     def peek(self) -> Iterator[Sample]:
-        """The samples as far as they can be read, before the scan. Problems are left to the scan."""
-        limit = None if self._spec.shuffle is not None else self._spec.limit
-        return (item for item, _ in itertools.islice(self._rows.iter_samples(ScanObserver(), FirstPassIds()), limit))
+        """The samples as far as they can be read, also beyond the limit, before the scan. Problems are left to the scan."""
+        return (item for item, _ in self._rows.iter_samples(ScanObserver(), FirstPassIds()))
 
     def __iter__(self) -> Iterator[Sample]:
         """The samples, with the ids and in the order of the scan. Raises RunError if the source has changed."""

@@ -144,7 +144,7 @@ class Assembler:
         checks = _counted(keys.then(check) if keys else check, self.reading)
         scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(checks, prefix=self.prefix))
         if scan is not None:
-            if row_checks.present:  # now with every name in the data
+            if self._has_checks(suite, row_checks, scan.count):  # now with every name in the data
                 scorers = [*scorers, *_planned(suite, row_checks, judges)]
                 gates = self._gates(suite, scorers, design)
                 check.scorers, check.gates = scorers, gates if self.failed is None else ()
@@ -227,6 +227,12 @@ class Assembler:
         taken.update({spec.name: f"the scorer {spec.name!r}" for spec in suite.scorers})
         taken.update({part.cell: f"a part of {one.bound.name!r}" for one in scorers for part in one.bound.parts})
         return judges, assemble_checks(suite, self.document, self._context(suite, {}), judges, taken)
+
+    def _has_checks(self, suite: Suite, checks: RowChecks, count: int) -> bool:
+        """Whether the suite or a row has checks; also a row that is not among the `count` samples of a limit."""
+        if self.samples is not None and (self.failed is not None or suite.dataset.limit == count):
+            discover(checks, self.samples.peek())
+        return checks.present
 
     def _early_gates(
         self, suite: Suite, scorers: Sequence[PlannedScorer], checks: RowChecks, judges: CheckJudges, design: Design

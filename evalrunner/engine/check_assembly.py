@@ -144,6 +144,13 @@ def _not_called(output: str) -> None:
 
 
 def discover(checks: RowChecks, samples: Iterable[Sample]) -> None:
-    """Read the names of checks in the data before its first complete pass, which reports problems."""
+    """Read the names of checks in the data, also beyond its limit: metrics are the same however many samples are used.
+
+    Problems are left to the complete pass.
+    """
     for sample in samples:
-        checks.add(sample)
+        try:
+            row = checks.of_row(sample)
+        except CheckProblem:
+            continue
+        checks.present = checks.present or (row is not None and bool(row.items))

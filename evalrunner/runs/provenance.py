@@ -19,6 +19,7 @@ from evalrunner.redact import redact
 from evalrunner.secret_names import LOGIN
 
 MAX_VALUE_LENGTH = 60  # characters of a value in a message
+CHECKS = "checks"  # the scorer whose judge depends on the rows: the first few may have no check that asks one
 LEAD = 16  # of these, how many precede the first difference of two long texts
 NAMED_SECTIONS = ("targets", "scorers")
 DATASET_FIELDS = ("digest", "rows", "columns", "where", "shuffle", "limit")
@@ -176,7 +177,7 @@ class Provenance:
             label: {**select_fields(judge, JUDGE_FIELDS), "judge_check": judge.mode}
             for label, judge in self.judges_of(name).items()
         }
-        parts = [part for part, scorer in self.scorers.items() if scorer.part_of == name]
+        parts = sorted(part for part, scorer in self.scorers.items() if scorer.part_of == name)
         return {
             **select_fields(self.scorers[name], SCORER_FIELDS),
             **({"parts": parts} if parts else {}),
@@ -204,7 +205,9 @@ def scorer_changes(before: Provenance, now: Provenance, name: str, *, judges: bo
     if judges:
         owners = [(provenance, provenance.scorers[name].part_of or name) for provenance in (before, now)]
         settings = [_comparable_judges(provenance, owner) for provenance, owner in owners]
-        changed += [f"judge.{line}" for line in part_differences(*settings)]
+        if {} in settings and before.scorers[name].type == CHECKS:
+            settings = []
+        changed += [f"judge.{line}" for line in part_differences(*settings)] if settings else []
     return changed
 
 
@@ -290,7 +293,10 @@ def _of_named(section: str, old: Any, new: Any) -> Iterator[str]:
         elif name not in old:
             yield f"{section}: {_value_text(name)} was added"
         else:
-            yield from _of_part(f"{section} {_value_text(name)}", _mapping(old[name]), _mapping(new[name]))
+            one, other = _mapping(old[name]), _mapping(new[name])
+            if CHECKS in (one.get("type"), other.get("type")) and None in (one.get("judge"), other.get("judge")):
+                one, other = _without(one, ("judge",)), _without(other, ("judge",))
+            yield from _of_part(f"{section} {_value_text(name)}", one, other)
 
 
 def _of_part(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
