@@ -52,6 +52,7 @@ WRAPPERS = frozenset(
 )  # fmt: skip
 """Keys of a tool call that a model writes as text, around its arguments."""
 OPTION = re.compile(r"\s*\(([^()\n]{1,40})\)\s+\S")
+PART_OF_MAXIMUM = re.compile(r"(\d{1,3}) ?(?:/|out of) ?(\d{1,3})")
 OPTION_WORD = re.compile(r"^(?:option|choice|letter)\s+(?=\S)")
 INVISIBLE = " \t\r\n\f\v\ufeff\u200b\u200e\u200f\u2060"
 PAIRS = ("()", "[]", "{}", "<>", "**", "__", "``", '""', "''", "“”", "‘’", "«»", "「」", "【】", "$$")
@@ -111,6 +112,8 @@ class VerdictFormat:
         """The label, or option with its label, that a text consists of, apart from brackets, emphasis, case and a period."""
         plain = plain_label(text)
         if self.labels:
+            if (part := PART_OF_MAXIMUM.fullmatch(plain)) is not None and part[2] == self.labels[-1]:
+                plain = part[1]
             label = self._by_plain.get(plain) or self._by_plain.get(plain_label(OPTION_WORD.sub("", plain)))
             return label or (self._by_option.get(words_of(text)) if self.options else None)
         return str(int(plain)) if re.fullmatch(r"[+-]?\d{1,9}", plain) else None

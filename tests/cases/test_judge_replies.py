@@ -428,7 +428,7 @@ def test_concurrent_rows_and_scorers_of_one_judge_share_what_is_known() -> None:
     def answer(request: Any) -> Action:
         return Answer("Choice: none" if "toxicity" in request["messages"][0]["content"] else "Choice: C")
 
-    rows = [{"id": str(i), "input": f"Question {i}?", "out": "an answer"} for i in range(40)]
+    rows = [{"id": str(i), "input": f"Question {i}?", "out": f"answer {i}"} for i in range(40)]
     scorers = "[factuality, {type: toxicity, backend: judge}]"
     script = refusing(error(400, "m does not support tools"), answer=answer)
     ended, server, cells = judge(script, rows=rows, scorers=scorers, more="run: {concurrency: 8}")

@@ -587,3 +587,53 @@ def test_criteria_of_a_scorer_are_a_template_over_the_row() -> None:
     assert run.server.calls == 12 + 2
     assert "Names 30 days." in run.server.requests[-1].json["messages"][1]["content"]
     assert [run.cells[name]["tone"].value for name in "ab"] == [1.0, 1.0]
+
+
+def test_a_judge_of_a_panel_that_fails_its_sanity_check_has_no_vote() -> None:
+    def script(request: Any, nth: int) -> Action:
+        return saying("fail") if request["model"] == "b" else known_answers(request, nth)
+
+    run = judged(script, models=["a", "b", "c"], check="on")
+    cell = run.cells["a"]["tone"]
+    assert cell.value == 1.0 and cell.detail is not None
+    assert "known answers" in cell.detail["votes"][1]["reason"]
+    assert "1 of 3 missing" in cell.detail["explanation"]
+
+
+def test_the_keys_of_a_scorers_own_panel_are_in_no_file() -> None:
+    with ScriptedServer(lambda *_: saying("pass")) as server:
+        panel = [{"model": name, "base_url": server.base_url, "api_key": f"{KEY}-{name}"} for name in "abc"]
+        data = {
+            "name": "j", "dataset": {"rows": [{"id": "a", "input": "q", "out": "x"}]}, "judge_check": "off",
+            "target": {"type": "recorded", "column": "out"},
+            "scorers": [{"type": "rubric", "criteria": "Is polite.", "judge": panel}],
+            "checks": [{"rubric": "Is short.", "judge": panel[1]}],
+        }  # fmt: skip
+        Path("j.yaml").write_text(json.dumps(data))
+        ended = command("j.yaml")
+        assert ended.code == 0 and server.calls == 4, ended
+        refused = command("run", "j.yaml", "--untrusted")
+        assert refused.code == 2 and server.calls == 4
+    for path in Path("runs").rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("cache", ["off", "judges"])
+def test_equal_questions_are_asked_once_where_the_cache_cannot_be_written(
+    cache: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "a file"
+    blocked.write_text("no folder")
+    monkeypatch.setenv("EVALRUN_CACHE_DIR", str(blocked))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    rows = [{"id": str(place), "input": "q", "out": "the same"} for place in range(30)]
+    run = judged(lambda *_: saying("pass"), rows=rows, cache=cache, run={"concurrency": 2})
+    assert run.server.calls == 1, run.ended
+    assert ("is disabled" in run.ended.out) is (cache == "judges")
+
+
+def test_a_number_of_its_maximum_is_read() -> None:
+    scorer = {"type": "rubric", "name": "tone", "criteria": "Is polite.", "scale": "1-5"}
+    for reply, value in (("4/5", 4.0), ("4 out of 5", 4.0), ("4/10", None), ("2.5/5", None)):
+        cell = judged(lambda *_, reply=reply: saying(reply), [scorer]).cells["a"]["tone"]  # type: ignore[misc]
+        assert cell.value == value, (reply, cell)
