@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from evalrunner.domain import (
+    EMPTY,
     Cell,
     Declaration,
     Failure,
     JudgeCall,
+    Parts,
     Preparable,
     Sample,
     SampleFilter,
@@ -84,7 +86,7 @@ def negated_scorer(scorer: Scorer, rule: PassRule) -> Scorer:
     kind = AwaitedNegation if waits else Negation
     declared = replace(
         declaration, low=0.0, high=1.0, higher_is_better=True, unit=None, binary=True, infer_binary=False,
-        aggregates=("mean",), headline="mean", threshold=None, passes=None,
+        aggregates=("mean",), headline="mean", threshold=None, passes=None, parts=EMPTY,
     )  # fmt: skip
     return replace(scorer, function=kind(function, declaration, rule), declaration=declared)
 
@@ -101,7 +103,9 @@ class Negation(SampleValidator, SampleFilter, Preparable):
         return self.reverse(self.__wrapped__(*args, **kwargs))
 
     def reverse(self, outcome: Any) -> Any:
-        """The outcome with its value reversed."""
+        """The outcome with its value reversed, without parts: the opposite of a field is not measured."""
+        if isinstance(outcome, Parts):
+            outcome = outcome.main
         if outcome is None or isinstance(outcome, Skipped | Unscored | Failure):
             return outcome
         if isinstance(outcome, Score) and outcome.metadata.get(UNDEFINED_RESULT) is True:

@@ -144,6 +144,9 @@ def test_the_opposite_passes_exactly_where_the_scorer_does_not(name: str, option
     opposite = bound(name, options, negated=True)
     for output, expected in pairs(f"not {name}", 60):
         one, other = (cells(each, output, expected, name)["s"] for each in (plain, opposite))
+        if plain.scorer.declaration.infer_binary and "threshold" in str(other.reason):
+            assert one.value not in (0, 1)  # a number, which needs a threshold to pass
+            continue
         assert one.state == other.state, (one, other, output, expected)
         if one.value is not None and other.value is not None and one.cause is None:
             undefined = bool(one.detail and one.detail.get("undefined"))
