@@ -255,6 +255,8 @@ def blocking(results: Iterable[CheckResult]) -> Cell:
     open_ = [item for item in results if item.weight > 0 and item.passed is None and item.cell.state != "skipped"]
     worst = next((item for item in open_ if item.cell.state == "error"), open_[0])
     reason = worst.cell.reason
+    if reason is not None and worst.cell.cause == "no_answer":  # that of the answer, whichever check needs one
+        return Cell(worst.cell.state, reason=reason, cause="no_answer")
     return Cell(worst.cell.state, reason=f"{worst.text}: {reason}" if reason else worst.text, cause=worst.cell.cause)
 
 

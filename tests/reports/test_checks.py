@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -288,3 +289,12 @@ def test_no_check_fails_in_a_group_that_passes() -> None:
     )
     nested = [group("any", False), group("all", False, group=0), check("contains: a", group=1)]
     assert failing_text(row(*nested)) == "✗ any: 2 checks"
+
+
+def test_a_row_without_an_answer_has_that_as_its_reason_and_not_one_of_its_checks() -> None:
+    rows = [{"input": str(place), "output": "x" * place, "checks": [{"contains": "x"}]} for place in range(3)]
+    suite = {"name": "s", "dataset": {"rows": rows}, "target": {"type": "recorded", "column": "output"}}
+    Path("s.yaml").write_text(json.dumps(suite))
+    shown = evalrun("s.yaml").stdout
+    assert re.search(r"\nchecks +1\.000 .* 1 \(empty answer\)\n", shown)
+    assert re.search(r"\nchecks/share +1\.000 .* 1 \(empty answer\)\n", shown)
