@@ -54,7 +54,7 @@ CASES: Mapping[str, Case] = {
         (
             ({"contains": "{{ period }} days", "name": "period"}, False),
             ({"not_contains": "As an AI"}, False),
-            ({"ends_with": "say."}, True),
+            ("refusal", True),
         ),
         {"period": 14},
     ),
@@ -88,7 +88,7 @@ CASES: Mapping[str, Case] = {
         (
             ({"exact_match": "Paris"}, True),
             ({"not_exact_match": "Paris"}, False),
-            ({"exact_match": ["Lyon", "paris"], "ignore_case": True}, True),
+            ({"choice": "Paris", "choices": ["Lyon", "Paris"]}, True),
         ),
         topic="facts",
     ),
@@ -97,7 +97,7 @@ CASES: Mapping[str, Case] = {
         (
             ({"numeric_match": 1234.5}, True),
             ({"numeric_match": 1200}, False),
-            ({"numeric_match": 1230, "tolerance": 5}, True),
+            ({"latency_under": 120}, True),
         ),
         topic="facts",
     ),
@@ -115,7 +115,7 @@ CASES: Mapping[str, Case] = {
         "Order 66-A is on its way.",
         (
             ({"regex": r"\b\d+-[A-Z]\b"}, True),
-            ({"not_regex": "delayed|lost"}, True),
+            ({"exact_match": "66", "extract": {"regex": r"\d+"}}, True),
             ({"regex": r"(?P<number>\d+)", "group": "number", "value": "67"}, False),
         ),
     ),
@@ -124,8 +124,9 @@ CASES: Mapping[str, Case] = {
         (
             ({"levenshtein": "sitting", "threshold": 0.5}, True),  # 1 - 3/7 = 0.571
             ({"levenshtein": "sitting", "threshold": 0.6}, False),
-            ({"levenshtein": "sitting", "max_distance": 3}, True),
+            ({"column": "rating", "threshold": 4.6}, False),
         ),
+        {"rating": 4.5},
         topic="facts",
     ),
     "overlap": Case(
@@ -140,9 +141,9 @@ CASES: Mapping[str, Case] = {
     "expressions": Case(
         INVOICE,
         (
-            ({"expr": "output|length < 400"}, True),
+            ({"json": {"path": "$.total", "equals": 12.5, "lenient": True}}, True),
             ({"expr": "'pen' in output and period > 30", "name": "period"}, False),
-            ({"expr": "'paid' in output"}, True),
+            ({"numeric_match": 12, "extract": [{"json": "$.total"}]}, False),
         ),
         {"period": 30},
         topic="facts",
@@ -177,9 +178,9 @@ CASES: Mapping[str, Case] = {
     "weights_zero": Case(
         "alpha beta",
         (
-            ({"contains": "alpha"}, True),
+            ({"not_tool_calls": [{"refund": {"order": 66}}]}, True),
             ({"contains": "gamma", "weight": 0, "name": "period"}, False),
-            ({"starts_with": "alpha"}, True),
+            ({"ends_with": "beta"}, True),
         ),
     ),
     "threshold": Case(
@@ -472,20 +473,25 @@ def test_failed_rows_are_judged_when_they_are_retried() -> None:
     assert all(cells[id]["checks"].value == pytest.approx(values["checks"]) for id, values in wanted.items())
 
 
-def test_scoring_a_run_again_with_other_checks_of_the_suite_adds_them_to_those_of_the_rows(
+def test_scoring_a_run_again_uses_the_checks_that_the_suite_and_the_rows_have_now(
     server: ScriptedServer,
 ) -> None:
     command(write(server), "-q")
     asked = server.calls
     short = {"max_words": 3, "name": "short", "where": {"topic": "facts"}}
     write(server, ["short >= 0.5"], checks=[short])
+    data = Path("data.jsonl")
+    data.write_text(data.read_text().replace('{"starts_with": "You can"}', '{"starts_with": "You may"}'))
     done = command("score", "last", "--suite", "shop.yaml", "--json")
     judged = sum(1 for case in CASES.values() for check, _ in case.checks if "rubric" in str(check))
     assert server.calls == asked + judged, "only the judge is asked again"
     wanted: dict[str, dict[str, float | str | None]] = {}
     for id, case in CASES.items():
         passed = None if id in LOST else len(case.answer.split()) <= 3
-        more = (*case.checks, (short, passed)) if case.topic == "facts" else case.checks
+        stored = tuple(pair for pair in case.checks if "latency_under" not in pair[0])  # stored answers have none
+        if id == "template":
+            stored = (*stored[:2], ({"starts_with": "You may"}, False))
+        more = (*stored, (short, passed)) if case.topic == "facts" else stored
         grown = Case(case.answer, more, threshold=case.threshold, topic=case.topic)  # type: ignore[arg-type]
         wanted[id] = {**wanted_values(grown), "short": named_value(grown, "short")}
     assert_cells(wanted)
@@ -502,7 +508,9 @@ def test_a_baseline_compares_named_checks_over_the_rows_that_have_them() -> None
         assert accepted.code == 0, accepted.err
         answers["template"] = Case("Ask the shop.", CASES["template"].checks)
         answers["groups"] = Case("We offer tea.", CASES["groups"].checks)
-        answers["template_wrong"] = Case("14 days, I would say.", CASES["template_wrong"].checks)
+        answers["template_wrong"] = Case(
+            "I'm sorry, but I can't help with that. 14 days.", CASES["template_wrong"].checks
+        )
         rules = {"baseline": "main", "max_drop": 0.05, "min_coverage": 0.5}
         gates = [{"metric": name, **rules} for name in ("checks", "checks/share", "period", "offer")]
         done = command(write(server, gates), "--json")
