@@ -80,7 +80,7 @@ async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsCached | Non
         )
         for scorer in plan.scorers
         if scorer.panel is not None
-        for session in scorer.panel.sessions
+        for session in scorer.sessions
     ]
     epochs = plan.suite.run.epochs
     for sample in plan.dataset:
@@ -289,7 +289,7 @@ class _ModelCount(_JudgeCount):
             self.money.add(_size(text) / BYTES_PER_TOKEN, self._most(_size(text)))
 
     def estimate(self, is_cached: IsCached, *, with_check: bool = True) -> Estimate:
-        name = self.bound.name
+        name = self.session.label
         tokens, ends = round(self.money.tokens), self.money.ends()
         return Estimate("judges", name, self.session.name, self.rows, 0, 0, tokens, *ends, self.price, role="model")
 

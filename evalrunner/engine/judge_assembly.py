@@ -127,7 +127,7 @@ class JudgeAssembly:
             return None
         if (opened := self.open(spec.model)) is None:
             return None
-        label = label or (f"{spec.name}/model" if bound.wants_judge else spec.name)
+        label = label or (f"{spec.name} ({spec.model.name})" if bound.wants_judge else spec.name)
         context = self.add_model(label, spec.model, opened, chats=False, role="model")
         return ModelSession(
             bound, self.calls.wrap(opened.endpoint, context), spec.model.name, opened.model, opened.host,

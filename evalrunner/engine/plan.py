@@ -92,6 +92,12 @@ class PlannedScorer:
         return () if self.panel is None else self.panel.sessions
 
     @property
+    def sessions(self) -> tuple[JudgeSession, ...]:
+        """Its judges, and the models that it asks besides."""
+        companions = {one.label: one for judge in self.judges if (one := judge.companion) is not None}
+        return (*self.judges, *companions.values())
+
+    @property
     def measure(self) -> Measure:
         return Measure(self.bound.name, self.bound.scorer.declaration)
 
@@ -297,8 +303,8 @@ class Plan:
 
     @property
     def judges(self) -> Mapping[str, JudgeSession]:
-        """The judges of all scorers by their labels."""
-        return {judge.label: judge for scorer in self.scorers for judge in scorer.judges}
+        """The judges and models of all scorers by their labels."""
+        return {judge.label: judge for scorer in self.scorers for judge in scorer.sessions}
 
     def jobs(self) -> Iterator[Job]:
         """Every row to produce, lazily. Targets are interleaved, so that a slow hour affects all of them alike."""
@@ -380,7 +386,7 @@ def provenance_of(
         dataset=DatasetProvenance(digest=scan.digest, rows=scan.count, **_selection(suite.dataset)),
         targets={target.name: _target(target, specs[target.name], suite.folder) for target in targets},
         scorers={name: part for scorer in scorers for name, part in _scorer_with_parts(scorer, suite.folder)},
-        judges={judge.label: _judge(judge) for scorer in scorers for judge in scorer.judges},
+        judges={judge.label: _judge(judge) for scorer in scorers for judge in scorer.sessions},
         seed=suite.run.seed,
         epochs=suite.run.epochs,
     )
@@ -523,14 +529,13 @@ def _of_declaration(declaration: Declaration, type: str, on_no_answer: str, **gi
 
 
 def _judge(session: JudgeSession) -> JudgeProvenance:
-    companion = {} if session.companion is None else {"model": session.companion.name}
     return JudgeProvenance(
         name=session.name,
         model=session.model,
         host=session.host,
         mode=session.mode,
         role=session.role,
-        params=plain({**session.params, **companion}),
+        params=plain(dict(session.params)),
     )
 
 

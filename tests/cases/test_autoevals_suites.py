@@ -133,7 +133,6 @@ def test_every_scorer_in_one_run_gives_the_values_of_the_package_and_calls_one_h
     names = [request.json["tools"][0]["function"]["name"] for request in server.requests if "messages" in request.json]
     assert names.count("generate_question") == 3 * len(ROWS)  # equal requests, each for a question of its own
     record = json.loads((folder / "run.json").read_text())
-    assert record["judges"]["AnswerCorrectness"]["params"] == {"model": "embedder"}
     assert record["judges"]["ClosedQA"]["usage"]["calls"] == 3
 
 
@@ -186,6 +185,36 @@ def test_the_plan_shows_the_judge_and_the_model_of_a_scorer_and_counts_its_calls
     assert done.code == 0, done.err
     assert "judge j at http://127.0.0.1:9/v1; model e at http://127.0.0.1:8/v1" in done.out
     assert "judge of ContextEntityRecall: 6 calls" in done.out
+    assert "model of ContextEntityRecall (e): 6 calls" in done.out
+
+
+def test_the_calls_of_the_model_besides_a_judge_are_counted_and_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ScriptedServer(script) as server:
+        model = {"model": "embedder", "base_url": server.base_url}
+        keys = {
+            "dataset": {"rows": ROWS},
+            "target": {"type": "recorded", "column": "answer"},
+            "judge": {"model": "judge", "base_url": server.base_url},
+            "prices": {"judge": {"input": 1, "output": 2}, "embedder": {"input": 5, "output": 0}},
+            "scorers": [{"type": "autoevals", "name": "AnswerCorrectness", "model": model}],
+        }
+        Path("s.yaml").write_text(json.dumps({"name": "s", **keys}))
+        done = command("run", "s.yaml")
+        assert done.code == 0, done.err
+        assert command("run", "s.yaml").code == 0
+        assert server.calls == 3 + 6  # the second run reads the cache
+    folder = min(path.parent for path in Path("runs").rglob("run.json"))
+    judges = json.loads((folder / "run.json").read_text())["judges"]
+    judge, embedder = judges["AnswerCorrectness"], judges["AnswerCorrectness (embedder)"]
+    assert (judge["role"], embedder["role"], embedder["model"]) == ("judge", "model", "embedder")
+    assert (judge["usage"]["calls"], embedder["usage"]["calls"]) == (3, 6)
+    assert embedder["usage"]["cost_usd"] == pytest.approx(6 * 3 * 5e-6)  # 3 tokens a text
+    assert sum(call.cost_usd or 0 for row in read_rows(folder) for call in row.cells["AnswerCorrectness"].calls) == (
+        pytest.approx(judge["usage"]["cost_usd"] + embedder["usage"]["cost_usd"])
+    )
 
 
 def test_as_checks_they_ask_judges_and_models_and_criteria_are_templates(
