@@ -204,9 +204,9 @@ def test_the_calls_of_the_model_besides_a_judge_are_counted_and_paid_for(
         Path("s.yaml").write_text(json.dumps({"name": "s", **keys}))
         done = command("run", "s.yaml")
         assert done.code == 0, done.err
+        (folder,) = (path.parent for path in Path("runs").rglob("run.json"))
         assert command("run", "s.yaml").code == 0
         assert server.calls == 3 + 6  # the second run reads the cache
-    folder = min(path.parent for path in Path("runs").rglob("run.json"))
     judges = json.loads((folder / "run.json").read_text())["judges"]
     judge, embedder = judges["AnswerCorrectness"], judges["AnswerCorrectness (embedder)"]
     assert (judge["role"], embedder["role"], embedder["model"]) == ("judge", "model", "embedder")
