@@ -231,7 +231,8 @@ class Assembler:
     def _has_checks(self, suite: Suite, checks: RowChecks, count: int) -> bool:
         """Whether the suite or a row has checks; also a row that is not among the `count` samples of a limit."""
         if self.samples is not None and (self.failed is not None or suite.dataset.limit == count):
-            discover(checks, self.samples.peek())
+            for _ in discover(checks, self.samples.peek()):
+                pass
         return checks.present
 
     def _early_gates(
@@ -241,10 +242,11 @@ class Assembler:
         before = len(self.document.problems)
         gates = self._gates(suite, [*scorers, *_planned(suite, checks, judges)], design)
         if len(self.document.problems) > before and self.samples is not None:
-            discover(checks, self.samples.peek())
-            if checks.present:
+            for _ in discover(checks, self.samples.peek()):
                 del self.document.problems[before:]
                 gates = self._gates(suite, [*scorers, *_planned(suite, checks, judges)], design)
+                if len(self.document.problems) == before:
+                    break
         return gates
 
     def _check_headline(self, suite: Suite, names: Sequence[str]) -> None:

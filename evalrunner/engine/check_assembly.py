@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -143,14 +143,17 @@ def _not_called(output: str) -> None:
     """Stands for the checks where a function is expected."""
 
 
-def discover(checks: RowChecks, samples: Iterable[Sample]) -> None:
+def discover(checks: RowChecks, samples: Iterable[Sample]) -> Iterator[None]:
     """Read the names of checks in the data, also beyond its limit: metrics are the same however many samples are used.
 
-    Problems are left to the complete pass.
+    Yields after each sample with something new. Problems are left to the complete pass.
     """
     for sample in samples:
+        known = checks.present, len(checks.names)
         try:
             row = checks.of_row(sample)
         except CheckProblem:
             continue
         checks.present = checks.present or (row is not None and bool(row.items))
+        if (checks.present, len(checks.names)) != known:
+            yield

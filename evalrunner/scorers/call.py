@@ -390,6 +390,8 @@ def cell_from(
 
     Anything else is an error, as are NaN, infinity, and a number outside of the declared range.
     """
+    if type(outcome) is bool and declaration.binary:  # nearly always
+        return Cell("scored", float(outcome), calls=calls)
     if outcome is None:
         return Cell("skipped", reason="the scorer returned None", calls=calls)
     if isinstance(outcome, Skipped):
