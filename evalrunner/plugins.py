@@ -303,17 +303,20 @@ def call_factory(factory: Factory, options: Mapping[str, Any], context: PluginCo
 
     Raises ReferenceProblem if it has another required parameter, as a function to be called for each row has.
     """
+    return factory(context, **options) if takes_context(factory) else factory(**options)
+
+
+def takes_context(factory: Factory) -> bool:
+    """Whether the first parameter of a factory is named `context`. Raises ReferenceProblem for another required one."""
     parameters = [item for item in inspect.signature(factory).parameters.values() if item.kind is not item.KEYWORD_ONLY]
-    given = [context] if parameters and parameters[0].name == "context" else []
-    needed = [
-        item.name for item in parameters[len(given) :] if item.default is item.empty and item.kind not in VARIADIC
-    ]
+    takes = bool(parameters) and parameters[0].name == "context"
+    needed = [item.name for item in parameters[takes:] if item.default is item.empty and item.kind not in VARIADIC]
     if needed:
         raise ReferenceProblem(
             f"{name_of(factory)} needs {needed[0]!r}, which a factory does not get; to call it for each row, use "
             "`type: python` with `function:`"
         )
-    return factory(*given, **options)
+    return takes
 
 
 class SignatureError(ValueError):

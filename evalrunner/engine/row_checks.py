@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from evalrunner.datasets.columns import as_keys, as_texts, key_of, known_columns
 from evalrunner.domain import Cell, Completion, Failure, NoAnswer, Sample, SampleValidator
@@ -43,13 +43,23 @@ class CheckProblem(ValueError):
     """A check that cannot be made for a row; the message is empty if its cause is reported elsewhere."""
 
 
-class ReadyCheck(NamedTuple):
-    """A check for one row: its scorer, when it passes, how reports show it, and the judge that it asks."""
+@dataclass(slots=True)
+class ReadyCheck:
+    """A check for one row: its scorer, when it passes, its options, and the judge that it asks."""
 
+    spec: CheckSpec
     bound: BoundScorer
     rule: PassRule
-    text: str
+    options: Mapping[str, Any]
     judge: JudgePanel | None
+    _text: str | None = None
+
+    @property
+    def text(self) -> str:
+        """How reports show it."""
+        if self._text is None:
+            self._text = check_text(self.spec, self.options)
+        return self._text
 
 
 @dataclass(slots=True)
@@ -205,7 +215,7 @@ class RowChecks:
             judge = self._session(spec, bound)
         except PROBLEMS as wrong:
             raise CheckProblem(str(wrong)) from None
-        ready = ReadyCheck(bound, rule, check_text(spec, options), judge)
+        ready = ReadyCheck(spec, bound, rule, options, judge)
         if leaf.templates.fill is None:
             leaf.ready = ready
         return ready

@@ -122,6 +122,12 @@ def _named(fill: Fill, path: KeyPath) -> Fill:
     return named
 
 
+def accepts_text(annotation: Any) -> bool:
+    """Whether any text is a value of an annotation."""
+    union = get_origin(annotation) in (typing.Union, types.UnionType)
+    return annotation is str or (union and str in get_args(annotation))
+
+
 def fit(value: Any, annotation: Any, *, texts: bool = True) -> Any:
     """The value as an option of that type: numbers as text and text as numbers or lists, where only these are accepted.
 

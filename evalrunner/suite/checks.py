@@ -232,6 +232,8 @@ class ChecksReader:
         if args is not None and not isinstance(args, Mapping):
             self.report((*path, "args"), f"is {describe_value(args)}; it should be a mapping")
             args = None
+        if not beside:
+            return CheckSpec(inner, options, negated=negated, key_path=path)
         return CheckSpec(
             inner, options, negated=negated, name=self._name(beside.get("name"), (*path, "name")),
             weight=self._weight(beside.get("weight"), (*path, "weight")),
