@@ -181,7 +181,7 @@ class Provenance:
         return {
             **select_fields(self.scorers[name], SCORER_FIELDS),
             **({"parts": parts} if parts else {}),
-            "judge": judges.get(name, judges or None),
+            "judge": judges[name] if list(judges) == [name] else judges or None,
         }
 
     def judges_of(self, scorer: str) -> dict[str, JudgeProvenance]:
@@ -220,11 +220,11 @@ def _comparable_scorer(provenance: Provenance, name: str) -> dict[str, Any]:
 
 
 def _comparable_judges(provenance: Provenance, scorer: str) -> dict[str, Any]:
-    """The fields of a scorer's judge; of several by their labels."""
+    """The fields of a scorer's judge; of several, or with the model that it asks besides, by their labels."""
     judges = {
         label: select_fields(judge, BASELINE_JUDGE_FIELDS) for label, judge in provenance.judges_of(scorer).items()
     }
-    return judges.get(scorer, judges)
+    return judges[scorer] if list(judges) == [scorer] else judges
 
 
 def target_changes(old: TargetProvenance, new: TargetProvenance) -> list[str]:

@@ -6,11 +6,14 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evalrunner.runs.provenance import scorer_changes
+from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
 from evalrunner.scorers.autoevals_catalogue import CLASSIFIER, entries, scorer_classes
 from tests.cases.suites import command
@@ -207,6 +210,12 @@ def test_the_calls_of_the_model_besides_a_judge_are_counted_and_paid_for(
         (folder,) = (path.parent for path in Path("runs").rglob("run.json"))
         assert command("run", "s.yaml").code == 0
         assert server.calls == 3 + 6  # the second run reads the cache
+    before = RunRecord.load(folder).provenance
+    assert scorer_changes(before, before, "AnswerCorrectness") == []
+    other = replace(before.judges["AnswerCorrectness (embedder)"], model="another")
+    changed = replace(before, judges={**before.judges, "AnswerCorrectness (embedder)": other})
+    assert "'embedder' → 'another'" in str(scorer_changes(before, changed, "AnswerCorrectness"))
+    assert before.scorer_definition("AnswerCorrectness") != changed.scorer_definition("AnswerCorrectness")
     judges = json.loads((folder / "run.json").read_text())["judges"]
     judge, embedder = judges["AnswerCorrectness"], judges["AnswerCorrectness (embedder)"]
     assert (judge["role"], embedder["role"], embedder["model"]) == ("judge", "model", "embedder")
