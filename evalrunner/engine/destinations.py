@@ -22,10 +22,11 @@ from evalrunner.endpoints.factory import SERVER_KIND, kind_of
 from evalrunner.endpoints.openai import OPENAI_URL
 from evalrunner.endpoints.transport import CA_VARIABLES
 from evalrunner.plugin_table import BUILTIN
-from evalrunner.plugins import known_names, load
+from evalrunner.plugins import NEGATION, is_negation, known_names, load
 from evalrunner.redact import REDACTED, may_be_secret
 from evalrunner.secret_names import LOGIN
 from evalrunner.storage import expand_home
+from evalrunner.suite.checks import ChecksReader
 from evalrunner.suite.environment import (
     VARIABLE,
     SuiteEnvironment,
@@ -35,7 +36,7 @@ from evalrunner.suite.environment import (
     settings_of_provider,
 )
 from evalrunner.suite.provider_hosts import named_addresses, policy_of_model
-from evalrunner.suite.schema import KeyPath, ModelSpec, Suite, TransportSpec
+from evalrunner.suite.schema import CheckSpec, KeyPath, ModelSpec, Suite, TransportSpec
 from evalrunner.suite.yaml import Document
 
 LITERAL = "literal value in the suite"
@@ -320,4 +321,16 @@ def _typed(suite: Suite) -> Iterator[tuple[Any, str]]:
         if target.type is not None:
             yield target, f"target {target.name}"
     for scorer in suite.scorers:
-        yield scorer, f"scorer {scorer.name}"
+        kind = scorer.type.removeprefix(NEGATION) if is_negation(scorer.type) else scorer.type
+        yield replace(scorer, type=kind), f"scorer {scorer.name}"
+    for check in (*suite.checks.leaves(), *_inline_checks(suite)):
+        yield check, f"check {check.type}"
+
+
+def _inline_checks(suite: Suite) -> Iterator[CheckSpec]:
+    """The checks of inline rows, which may name user-defined code as the suite may; what is wrong is reported elsewhere."""
+    column = suite.dataset.columns.checks
+    name = "checks" if column is None else str(column.column)
+    for row in suite.dataset.rows or ():
+        if name in row:
+            yield from ChecksReader(lambda path, message: None).read(row[name]).leaves()

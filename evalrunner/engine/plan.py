@@ -504,7 +504,9 @@ def _scorer(scorer: PlannedScorer, folder: Path) -> ScorerProvenance:
         scorer.bound.on_no_answer,
         options=plain({**spec.options, **({} if spec.extract is None else {"extract": spec.extract})}),
         args=plain(dict(spec.args)),
-        files=_files([*custom, *_texts(spec.options)], folder),
+        files=_files(
+            [*custom, *_texts(spec.options), *getattr(scorer.bound.scorer.function, "check_code", ())], folder
+        ),
     )
 
 

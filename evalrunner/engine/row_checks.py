@@ -119,6 +119,7 @@ class RowChecks:
     names: dict[str, None] = field(default_factory=dict)
     present: bool = False
     columns: dict[str, KeyPath] = field(default_factory=dict)
+    check_code: dict[str, None] = field(default_factory=dict)  # references to user-defined code
     _rows: OrderedDict[str, CompiledChecks] = field(default_factory=OrderedDict)
 
     def use(self, spec: ChecksSpec, report: Callable[[KeyPath, str], None]) -> None:
@@ -154,6 +155,9 @@ class RowChecks:
             if not of_suite and not self.allows_code and (item.type in CODE_TYPES or ":" in item.type):
                 report(item.key_path, f"{item.type!r} runs code, which data cannot name; put the check into the suite")
                 continue
+            reference = item.options.get("function") if item.type == "python" else item.type
+            if isinstance(reference, str) and ":" in reference:
+                self.check_code[reference] = None
             instances = self.instances if of_suite else self.row_instances
             try:
                 templates = instances.templates(item.type, item.options)

@@ -223,3 +223,14 @@ def test_a_suite_without_scorers_and_checks_is_refused() -> None:
     assert "needs 'scorers'" in refused([{"input": "a", "reply": "x"}])
     Path("d.jsonl").write_text(json.dumps({"input": "a", "reply": "x"}))
     assert "needs 'scorers', such as scorers: [exact_match]; no row has checks" in refused(dataset="d.jsonl")
+
+
+def test_code_that_checks_name_is_listed_and_identified() -> None:
+    for name in ("own", "other"):
+        Path(f"{name}.py").write_text("def fine(output) -> bool:\n    return True\n")
+    rows = [{"input": "a", "reply": "x", "checks": [{"type": "python", "function": "own.py:fine"}]}]
+    run(rows, checks=[{"type": "not_python", "function": "other.py:fine"}])
+    listed = command("plan", "case.yaml", "--endpoints").out
+    assert "own.py:fine" in listed and "other.py:fine" in listed
+    record = json.loads(next(Path("runs/case").glob("2*/run.json")).read_text())
+    assert sorted(record["scorers"]["checks"]["files"]) == ["other.py", "own.py"]
