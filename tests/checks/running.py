@@ -41,8 +41,8 @@ def metrics(done: Ended) -> dict[str, float | None]:
 
 def stored_rows(folder: str = "runs/case") -> list[dict[str, Any]]:
     """The records of the newest run, in the order of the dataset."""
-    newest = max(path for path in Path(folder).iterdir() if path.is_dir() and not path.is_symlink())
-    rows = [json.loads(line) for line in (newest / "rows.jsonl").read_text().splitlines()]
+    newest = max(Path(folder).glob("2*/rows.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    rows = [json.loads(line) for line in newest.read_text().splitlines()]
     return sorted((row for row in rows if "id" in row), key=lambda row: row["index"])
 
 

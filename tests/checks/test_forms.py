@@ -34,7 +34,6 @@ def only(data: Any) -> CheckSpec:
         ({"contains": {"values": ["é"]}}, "contains", {"values": ["é"]}),
         ({"type": "contains", "values": ["x"]}, "contains", {"values": ["x"]}),
         ({"contains": {"values": ["x"]}, "ignore_case": True}, "contains", {"values": ["x"], "ignore_case": True}),
-        ({"python": "tone.py:polite"}, "python", {"function": "tone.py:polite"}),
         ({"tone.py:polite": {"least": 3}}, "tone.py:polite", {"least": 3}),
         ({"type": "column", "column": "rating"}, "column", {"column": "rating"}),
         ({"toxicity": {"threshold": 0.4}}, "toxicity", {"threshold": 0.4}),
@@ -42,12 +41,6 @@ def only(data: Any) -> CheckSpec:
     ],
 )
 def test_each_form_names_a_type_and_its_options(data: Any, kind: str, options: dict[str, Any]) -> None:
-    if data == {"python": "tone.py:polite"}:
-        pytest.importorskip("evalrunner.scorers.python")
-        from evalrunner.suite.checks import main_option
-
-        if main_option("python") is None:
-            pytest.skip("python has no main option")
     spec = only(data)
     assert (spec.type, spec.options, spec.negated) == (kind, options, False)
 
