@@ -37,6 +37,11 @@ STEP, CONCATENATE, COLLECT = (
     "template_collect",
 )  # calls that limit what a template can do
 MAX_EXCEEDED = 3  # samples
+ENVIRONMENT_NAMES = frozenset({"env", "environ", "ENV", "os"})  # where other tools have the environment
+ENVIRONMENT = (
+    "templates cannot read environment variables, which may be secrets and would change the prompt without a trace; put the "
+    "value in a column, or name the file of the prompt by a variable: {file: prompt-${NAME}.txt}"
+)
 UNKNOWN_FUNCTION = re.compile(r"No (?P<kind>filter|test) named '(?P<name>\w+)'")
 FORMAT_PLACE = re.compile(r"%(?:\([^)]*\))?[-+ #0]*\d*(?:\.\d*)?|\{[^{}]*(?::[^{}]*)?")
 COMPUTED_WIDTH = re.compile(r"%(?:\([^)]*\))?[-+ #0]*\d*\.?\*|\{[^{}]*:[^{}]*\{")
@@ -453,7 +458,8 @@ def _render_problem(crash: Exception, context: Context) -> str:
 
 
 def _unknown_name(name: str, context: Context) -> str:
-    return f"the template uses {name!r}, which this sample does not have{name_hint(name, context)}"
+    hint = f"; {ENVIRONMENT}" if name in ENVIRONMENT_NAMES else name_hint(name, context)
+    return f"the template uses {name!r}, which this sample does not have{hint}"
 
 
 @functools.cache

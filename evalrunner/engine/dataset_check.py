@@ -50,7 +50,7 @@ EXPECTED_NAMES = frozenset(
 CHECK_COLUMN = re.compile(r"asserts?|assertions?|assert_?set|__(expected|metric|threshold|config)\w*", re.IGNORECASE)
 NESTED_CHECKS = re.compile(r"asserts?|assertions?", re.IGNORECASE)
 TEMPLATE_CODE = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
-TEMPLATE_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+TEMPLATE_COMMENT = re.compile(r"\{%-?\s*raw.*?endraw\s*-?%\}|\{\{.*?\}\}|(\{#.*?#\})", re.DOTALL)
 WORD = r"\s*([A-Za-z_][\w.]*)\s*"
 # What other template languages write for {{ name }}
 PLACEHOLDER = re.compile(
@@ -184,8 +184,8 @@ class DatasetCheck:
         """Templates with a comment, which is not sent: `{# … #}` may have been meant as text."""
         templates = {text for requests in self._requests for text in requests.templates()[0] or ()}
         for text in sorted(templates):
-            if (comment := TEMPLATE_COMMENT.search(text)) is not None:
-                shown = one_line(comment[0], MAX_NAME)
+            if (comment := next(filter(None, TEMPLATE_COMMENT.findall(text)), None)) is not None:
+                shown = one_line(comment, MAX_NAME)
                 yield f"the prompt contains {shown!r}, a comment, which is not sent; write {{{{ '{{#' }}}} for the characters"
 
     @property

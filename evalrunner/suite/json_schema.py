@@ -12,6 +12,7 @@ from evalrunner.egress import EgressPolicy
 from evalrunner.plugin_table import Group
 from evalrunner.plugins import factory_options, known_names, load, resolve
 from evalrunner.suite.models import SERVICE
+from evalrunner.suite.prompts import MESSAGE_KEYS, ROLES, SPEAKERS
 from evalrunner.suite.schema import (
     CacheSpec,
     ChecksSpec,
@@ -39,7 +40,6 @@ from evalrunner.suite.scorer_schema import (
     option_docs,
     scorer_definitions,
 )
-from evalrunner.suite.sections import ROLES
 from evalrunner.suite.validate import Key, is_section, keys_of, schema_of, schema_of_options, without_none
 
 Schema = dict[str, Any]
@@ -198,17 +198,31 @@ def _dataset() -> Schema:
 
 def _prompt() -> Schema:
     role = {"anyOf": [TEXT, FILE]}
-    item = {
+    short: Schema = {
         "type": "object",
         "properties": dict.fromkeys(ROLES, role),
         "minProperties": 1,
         "maxProperties": 1,
         "additionalProperties": False,
     }
+    as_sent: Schema = {
+        "type": "object",
+        "description": "A message as OpenAI's API has it",
+        "properties": {"role": {"enum": list(SPEAKERS)}, "content": role},
+        "required": list(MESSAGE_KEYS),
+        "additionalProperties": False,
+    }
+    messages: Schema = {"type": "array", "minItems": 1, "items": {"anyOf": [short, as_sent]}}
     return {
         "anyOf": [
             {**TEXT, "description": "One user message; a Jinja2 template"},
-            {"type": "array", "minItems": 1, "items": item},
+            messages,
+            {
+                "type": "object",
+                "properties": {"messages": messages},
+                "required": ["messages"],
+                "additionalProperties": False,
+            },
             FILE,
         ]
     }

@@ -17,6 +17,7 @@ from evalrunner.storage import is_file
 from evalrunner.suite.checks import read_form
 from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, has_variable, public_path, public_url
 from evalrunner.suite.presets import expand_presets
+from evalrunner.suite.prompts import read_prompt
 from evalrunner.suite.schema import (
     KeyPath,
     ModelSpec,
@@ -27,7 +28,7 @@ from evalrunner.suite.schema import (
     TargetSpec,
     TransportSpec,
 )
-from evalrunner.suite.sections import public_address, read_prompt, register_login
+from evalrunner.suite.sections import public_address, register_login
 from evalrunner.suite.validate import Key, SectionReader, describe_value, keys_of, reads
 from evalrunner.suite.yaml import dotted
 

@@ -1,22 +1,17 @@
-"""The sections `dataset`, `prompt`, `run`, `cache`, `prices` and `tracking` of a suite, from data to their typed form."""
+"""The sections `dataset`, `run`, `cache`, `prices` and `tracking` of a suite, from data to their typed form."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, get_args
 
 from evalrunner.domain import EMPTY
 from evalrunner.egress import ENTRY_FORMS, EgressPolicy, HostPattern
-from evalrunner.errors import SuiteError
 from evalrunner.plugins import factory_options, known_names, load
 from evalrunner.redact import register_secret
 from evalrunner.secret_names import LOGIN
-from evalrunner.storage import EncodingError, decode_utf8, read_file
 from evalrunner.suite.environment import has_variable
 from evalrunner.suite.schema import (
     CacheMode,
@@ -27,18 +22,12 @@ from evalrunner.suite.schema import (
     KeyPath,
     LongPriceSpec,
     PriceSpec,
-    PromptPart,
-    PromptSpec,
     RunSpec,
     TrackingSpec,
 )
 from evalrunner.suite.validate import SectionReader, describe_value, keys_of, reads, top_keys
-from evalrunner.suite.yaml import dotted, load_document
+from evalrunner.suite.yaml import dotted
 
-MAX_PROMPT_BYTES = 16 * 1024 * 1024
-MAX_SHOWN = 40  # characters of a message that a hint repeats
-PLAIN = re.compile(r"[A-Za-z][\w .!?]*")  # text that YAML reads as it is, without quotes
-ROLES = ("system", "developer", "user", "assistant", "messages")
 SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 DECIMAL = re.compile(r"\d*\.\d+")
 AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d|w)\s*")
@@ -108,115 +97,6 @@ def read_column(reader: SectionReader, item: Any, path: KeyPath) -> ColumnSpec |
     if path[-1] != "expected" and not isinstance(source.column, str):
         reader.report(path, "is a list; only 'expected' may come from several columns")
     return source
-
-
-@reads(PromptSpec)
-def read_prompt(reader: SectionReader, data: Any, path: KeyPath) -> PromptSpec | None:
-    """A prompt: one user message, a list of roles, or `{file: …}` with either inside."""
-    if isinstance(data, str):
-        return PromptSpec((PromptPart("user", data, key_path=path),), path)
-    if isinstance(data, Mapping) and not data.keys().isdisjoint((*ROLES, "role")):
-        reader.report(path, "is a mapping; write messages as a list: [{user: …}]")
-        return None
-    if isinstance(data, Mapping):
-        return _prompt_file(reader, data, path)
-    if not isinstance(data, list) or not data:
-        reader.report(
-            path, f"is {describe_value(data)}; it should be text, a list of {{role: text}}, or {{file: path}}"
-        )
-        return None
-    parts = [part for place, item in enumerate(data) if (part := _message(reader, item, (*path, place))) is not None]
-    return PromptSpec(tuple(parts), path) if parts else None
-
-
-def _message(reader: SectionReader, item: Any, path: KeyPath) -> PromptPart | None:
-    """One entry of a prompt, `{role: text}`; None and a problem where it is something else."""
-    if isinstance(item, Mapping) and "role" in item and item.keys() <= {"role", "content"}:
-        reader.report(path, f"is {{role: …, content: …}}; write it as {_as_entry(item)}")
-        return None
-    if not isinstance(item, Mapping) or len(item) != 1:
-        several = isinstance(item, Mapping) and len(item) > 1
-        hint = f"; begin each with '- ': {', '.join(f'- {name}: …' for name in item)}" if several else ""
-        what = f"a mapping of {len(item)} keys" if several else describe_value(item)
-        reader.report(path, f"is {what}; it should be one role and its text, such as {{user: …}}{hint}")
-        return None
-    role, template = next(iter(item.items()))
-    if role not in ROLES:
-        reader.check_keys({role: None}, path, ROLES)
-        return None
-    return _part(reader, role, template, (*path, role))
-
-
-def _as_entry(item: Mapping[str, Any]) -> str:
-    """The entry that an OpenAI message stands for, as a suite writes it."""
-    role = item["role"] if item["role"] in ROLES else "user"
-    content = item.get("content")
-    if not isinstance(content, str) or len(content) > MAX_SHOWN or "\n" in content:
-        return f"{{{role}: …}}"
-    return f"{{{role}: {content if PLAIN.fullmatch(content) else json.dumps(content, ensure_ascii=False)}}}"
-
-
-def _part(reader: SectionReader, role: str, template: Any, path: KeyPath) -> PromptPart | None:
-    if isinstance(template, Mapping):
-        before = len(reader.document.problems)
-        prompt = _prompt_file(reader, template, path)
-        if prompt is None:
-            return None
-        if len(prompt.parts) != 1:
-            if len(reader.document.problems) == before:
-                reader.report(
-                    path, f"is a file with {len(prompt.parts)} messages; use it as the whole prompt: {{file: …}}"
-                )
-            return None
-        return replace(prompt.parts[0], role=role)
-    text = reader.text(template, path)
-    if role == "messages" and text is not None and not text.strip():
-        reader.report(path, "is empty; name the column that has the messages")
-        return None
-    return None if text is None else PromptPart(role, text, key_path=path)
-
-
-def _prompt_file(reader: SectionReader, data: Mapping[str, Any], path: KeyPath) -> PromptSpec | None:
-    reader.check_keys(data, path, ("file",))
-    if "file" not in data:
-        reader.report(path, "needs 'file', the path of a prompt")
-        return None
-    name = reader.text(data["file"], (*path, "file"), fill=True)
-    if name is None:
-        return None
-    file, allowed = reader.folder / name, reader.document.restrictions
-    checks = allowed if not reader.document.is_owners(path) else None
-    if checks is not None and (refusal := checks.path_refusal(name, reader.folder)) is not None:
-        reader.report((*path, "file"), f"{name!r} {refusal}, which --untrusted refuses; copy it into the folder")
-        return None
-    reader.document.files.append(file)
-    try:
-        if file.suffix in (".yaml", ".yml", ".json"):
-            inner = load_document(file, label=str(file), regular=True)
-            inner.restrictions = allowed
-            if file.resolve() in reader.files:
-                reader.report((*path, "file"), f"{str(file)!r} reads itself")
-                return None
-            nested = SectionReader(inner, file.parent, reader.environ, (*reader.files, file.resolve()))
-            prompt = read_prompt(nested, inner.data, ())
-            reader.document.problems.extend(inner.problems)
-            reader.document.files.extend(inner.files)
-            if prompt is None:
-                return None
-            parts = (replace(part, file=part.file or Path(name), key_path=(*path, "file")) for part in prompt.parts)
-            return PromptSpec(tuple(parts), path)
-        text = decode_utf8(read_file(file, max_bytes=MAX_PROMPT_BYTES))
-    except SuiteError as broken:
-        reader.document.problems.extend(broken.problems)
-        return None
-    except EncodingError as broken:
-        line = f" (line {broken.line})" if broken.line else ""
-        reader.report((*path, "file"), f"{str(file)!r} {broken}{line}")
-        return None
-    except OSError as broken:
-        reader.report((*path, "file"), f"{str(file)!r} cannot be read: {broken.strerror or broken}")
-        return None
-    return PromptSpec((PromptPart("user", text.rstrip("\n"), Path(name), (*path, "file")),), path)
 
 
 @reads(TrackingSpec)

@@ -173,10 +173,15 @@ def test_merges_of_merges_neither_multiply_nor_change_who_wins() -> None:
 
 
 PROMPTS = [
-    ("[{role: user, content: hi}]", "prompt[0]: is {role: …, content: …}; write it as {user: hi}"),
-    ('[{role: system, content: "a: b"}]', 'write it as {system: "a: b"}'),
-    ("[{role: user, content: [{type: text, text: hi}]}]", "write it as {user: …}"),
-    ("[{role: 5}]", "write it as {user: …}"),
+    ("[{role: usr, content: hi}]", "prompt[0].role: is 'usr'; it should be one of system, developer, user, assistant; did you mean 'user'?"),
+    ("[{role: tool, content: hi}]", "prompt[0].role: is 'tool'; it should be one of system, developer, user, assistant"),
+    ("[{role: messages, content: talk}]", "prompt[0].role: is 'messages'; it should be one of system"),
+    ("[{role: user, content: hi, name: ann}]", "prompt[0].name: unknown key; valid keys: role, content"),
+    ("[{role: user, content: null}]", "prompt[0].content: is empty; it should be text"),
+    ("[{role: user}]", "prompt[0]: needs 'content', the text of the message"),
+    ("[{role: 5}]", "prompt[0].role: is 5; it should be one of"),
+    ("{model: m, messages: [{role: user, content: hi}]}", "prompt.model: is part of a request, not of a prompt; set the model and its params at the target"),
+    ("{messages: []}", "prompt.messages: is a list; it should be text"),
     ("[{user: [{type: text, text: hi}]}]", "prompt[0].user: is a list"),
     ("[{user: null}]", "prompt[0].user: is empty"),
     ("[{user: 5}]", "prompt[0].user: is 5; it should be text; put it in quotes"),
@@ -213,12 +218,18 @@ def test_a_prompt_of_one_target_that_is_wrong_throughout_is_reported(prompt: str
 
 
 @pytest.mark.parametrize(
-    ("ending", "text"), [("json", '[{"role": "user", "content": "hi"}]'), ("yaml", "- role: user\n  content: hi\n")]
+    ("ending", "text", "place"),
+    [
+        ("json", '[{"role": "tool", "content": "hi"}]', "p.json:1:"),
+        ("yaml", "- role: user\n  content: hi\n- role: tool\n  content: hi\n", "p.yaml:3:"),
+        ("json", '{"messages": [{"role": "user", "content": "hi"}],\n "temperature": 0}', "p.json:2:"),
+    ],
 )
 @pytest.mark.parametrize("form", ["{{file: p.{}}}", "[{{user: {{file: p.{}}}}}]"])
-def test_a_prompt_file_of_messages_in_another_form_is_reported(ending: str, text: str, form: str) -> None:
+def test_a_prompt_file_with_more_than_messages_is_reported(ending: str, text: str, place: str, form: str) -> None:
     Path(f"p.{ending}").write_text(text)
-    assert_slip(f"{MODEL}prompt: {form.format(ending)}\n", f"p.{ending}:1:", "write it as {user: hi}")
+    problem = "is part of a request" if "temperature" in text else "is 'tool'; it should be one of"
+    assert_slip(f"{MODEL}prompt: {form.format(ending)}\n", place, problem)
 
 
 def test_a_prompt_file_in_json_may_escape_characters_in_pairs() -> None:
