@@ -74,6 +74,7 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "toxicity": "evalrunner.scorers.toxicity:toxicity",
     },
     "targets": {
+        "command": "evalrunner.targets.command:command",
         "http": "evalrunner.targets.http:http",
         "mlflow": "evalrunner.mlflow.target:mlflow",
         "python": "evalrunner.targets.python:python",

@@ -69,6 +69,7 @@ from evalrunner.suite.environment import has_variable, public_path
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, RunSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options
 from evalrunner.suite.yaml import Document, dotted
+from evalrunner.targets.command import CommandTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 from evalrunner.templates import PromptError
 
@@ -337,6 +338,9 @@ class Assembler:
             instance = self._make("targets", spec.type, spec, suite)
             if isinstance(instance, NeedsHttpEndpoint):
                 return self._service(suite, instance, spec, calls)
+            if isinstance(instance, CommandTarget):
+                self._check_cost(suite, spec, instance.reports_cost)
+                instance = replace(instance, timeout_s=instance.timeout_s or suite.run.timeout)
             slots = (
                 None
                 if isinstance(instance, UNCALLED) or suite.run.concurrency != "auto"
@@ -370,13 +374,18 @@ class Assembler:
             strips_reasoning=spec.reasoning == "strip",
         )  # fmt: skip
 
+    def _check_cost(self, suite: Suite, spec: TargetSpec, reports: bool) -> None:
+        """Report a target that reports the cost of a call only after it, while the suite limits the cost."""
+        if reports and suite.run.max_cost is not None:
+            what = "this service" if spec.type == "http" else "this program"
+            message = f"max_cost is set, but the cost of a call to {what} is not bounded; remove one of them"
+            self.document.problem(spec.key_path, message)
+
     def _service(
         self, suite: Suite, instance: NeedsHttpEndpoint, spec: TargetSpec, calls: MiddlewareStack
     ) -> PlannedTarget | None:
         """A target that calls an HTTP service, through the same middleware as a model."""
-        if suite.run.max_cost is not None and instance.definition.get("cost") is not None:
-            message = "max_cost is set, but the cost of a call to this service is not bounded; remove one of them"
-            self.document.problem(spec.key_path, message)
+        self._check_cost(suite, spec, instance.definition.get("cost") is not None)
         opened: EndpointHandle | None = self._guard(
             (*spec.key_path, "transport"),
             lambda: self.pool.open_http(

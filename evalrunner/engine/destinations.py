@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -299,6 +300,8 @@ def _code(suite: Suite) -> Iterator[tuple[str, str]]:
         reference = section.options.get("function") if section.type == "python" else section.type
         if isinstance(reference, str) and (section.type == "python" or reference not in BUILTIN_CODE):
             yield reference, purpose
+        if section.type == "command" and isinstance(words := section.options.get("command"), list):
+            yield shlex.join(map(str, words)), purpose
         if section.type == "mlflow" and isinstance(model := section.options.get("model_uri"), str):
             yield model, purpose
     models = [(f"target {target.name}", target.model) for target in suite.targets if target.model is not None]

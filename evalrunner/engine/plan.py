@@ -45,6 +45,7 @@ from evalrunner.suite.environment import has_variable
 from evalrunner.suite.models import default_name
 from evalrunner.suite.schema import DatasetSpec, ModelSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.yaml import Document
+from evalrunner.targets.command import program_files
 from evalrunner.targets.recorded import RecordedRun
 from evalrunner.user_code import code_files, loaded_name
 
@@ -459,6 +460,8 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProv
         )
     addresses = {name: text for name in ("url", "uri") if has_variable(str(text := spec.public.get(name, "")))}
     options = {**spec.options, **addresses}  # variables by name
+    if "env" in spec.public:
+        options["env"] = spec.public["env"]
     if isinstance(target.call, RecordedRun):
         options["run"] = target.call.run  # `last` would be another run when this one is resumed
     options.update(_changed_answers(spec))
@@ -469,7 +472,10 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProv
         params=plain(dict(target.params)),
         options=plain(options),
         args=plain(dict(spec.args)),
-        files=_files([spec.type, *_texts(spec.options)], folder),
+        files={
+            **_files([spec.type, *_texts(spec.options)], folder),
+            **program_files(spec.options.get("command") if spec.type == "command" else None, folder),
+        },
     )
 
 

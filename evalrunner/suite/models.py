@@ -9,9 +9,10 @@ from typing import Any, get_args
 
 from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.example_models import HOSTED
+from evalrunner.formatting import plain_text
 from evalrunner.plugin_table import OPTION_OF_NAME
 from evalrunner.plugins import OWN_MODEL, known_names, load
-from evalrunner.redact import REDACTED, register_secret, register_secrets_of
+from evalrunner.redact import REDACTED, register_secret, register_secrets_of, without_secrets
 from evalrunner.secret_names import PLAIN_HEADERS, is_secret_name, looks_random
 from evalrunner.storage import is_file
 from evalrunner.suite.checks import read_form
@@ -33,6 +34,7 @@ from evalrunner.suite.validate import Key, SectionReader, describe_value, keys_o
 from evalrunner.suite.yaml import dotted
 
 NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+PROGRAM = "command"
 SERVICE = "http"  # the one built-in type of target whose calls use the network
 
 
@@ -93,7 +95,29 @@ def _typed_target(reader: SectionReader, item: Mapping[str, Any], path: KeyPath)
     )
     if isinstance(options.get("uri"), str):
         return _with_address(reader, spec)
+    if kind == PROGRAM:
+        return _program(reader, spec)
     return _service(reader, spec) if kind == SERVICE else spec
+
+
+def _program(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
+    """The target with its environment filled in, and its public form, which names variables."""
+    given, path = spec.options.get("env"), (*spec.key_path, "env")
+    if not isinstance(given, Mapping):
+        return spec
+    filled: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, bool | int | float):  # as YAML reads `DEBUG: 1`
+            filled[name] = plain_text(value)
+            continue
+        text = reader.text(value, (*path, name), fill=True)
+        if text is None:
+            return None
+        if is_secret_name(str(name)):
+            register_secret(text)
+        _register_variables_of_url(reader, str(value))
+        filled[name] = text
+    return replace(spec, options={**spec.options, "env": filled}, public={"env": without_secrets(dict(given))})
 
 
 def _with_address(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:

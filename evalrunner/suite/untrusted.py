@@ -257,6 +257,9 @@ class _Audit:
             self.refuse((*path, "run"), "reads an earlier run")
         elif spec.type == "mlflow":
             self.python((*path, "type"), "a model of MLflow")
+        elif spec.type == "command":
+            advice = "read what it does, then run the suite without --untrusted"
+            self.refuse((*path, "type"), "a command runs a program", advice=advice)
         elif _is_python(spec.type):
             self.python((*path, "type"), repr(spec.type))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ from evalrunner.plugins import (
     bind_by_name,
     describe_crash,
     load_attribute,
-    name_of,
 )
+from evalrunner.targets.python_reply import completion_from
 
 OFFERED = ("input", "sample", "epoch")
 
@@ -61,16 +61,3 @@ class PythonTarget:
             return self.function(offered)
         except BaseException as crash:
             return Failure("function", describe_crash(self.function.function, crash))
-
-
-def completion_from(returned: Any, latency_s: float, function: Callable[..., Any]) -> Completion | Failure:
-    """The completion for a return value: text, None (empty), or a Completion."""
-    if isinstance(returned, Failure | Completion):
-        return returned
-    if returned is None or (isinstance(returned, str) and not returned.strip()):
-        return Completion("", "empty", latency_s, cost_usd=None)
-    if isinstance(returned, str):
-        return Completion(returned, "stop", latency_s)
-    return Failure(
-        "function", f"{name_of(function)} returned a {type(returned).__name__}; it should return text or a Completion"
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,10 @@ def test_an_exception_of_a_function_fails_its_row() -> None:
 def test_none_is_an_empty_answer_and_a_number_is_a_failure() -> None:
     rows = run("def answer(input): return None if input == 'one' else 7")
     assert isinstance(rows["a"].answer, Completion) and rows["a"].answer.finish_reason == "empty"
-    assert rows["b"].answer.message == "answer() returned a int; it should return text or a Completion"
+    assert (
+        rows["b"].answer.message
+        == "answer() returned a int; it should return text, a mapping with 'output', or a Completion"
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,3 +84,58 @@ def test_an_unusable_function_is_reported_before_the_run(code: str, function: st
     with pytest.raises(SuiteError, match=said):
         run(code, function=function)
     assert not Path("runs").exists()
+
+
+CALL = {"function": {"name": "go", "arguments": {"x": 1}}}
+REPLY = {"type": "function", "function": {"name": "go", "arguments": '{"x": 1}'}}
+USER = {"role": "user", "content": "hi"}
+CALLING = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+
+
+@pytest.mark.parametrize(
+    ("returned", "completion"),
+    [
+        ({"output": "ONE"}, Completion("ONE")),
+        ({"output": None}, Completion("", "empty")),
+        ({"output": "ONE", "tool_calls": [CALL]}, Completion("ONE", tool_calls=(REPLY,))),
+        ({"tool_calls": [{"go": {"x": 1}}]}, Completion("", "tool_calls", tool_calls=(REPLY,))),
+        (
+            {"output": "ONE", "usage": {"prompt_tokens": 3, "completion_tokens": 4, "cost": "0.5", "total_tokens": 7}},
+            Completion("ONE", input_tokens=3, output_tokens=4, cost_usd=0.5),
+        ),
+        (
+            {"messages": [USER, CALLING, {"role": "tool", "content": "7"}, {"role": "assistant", "content": "ONE"}]},
+            Completion("ONE", tool_calls=(REPLY,), messages=(USER, CALLING, {"role": "tool", "content": "7"})),
+        ),
+        (
+            {"messages": [USER, CALLING, USER, {"role": "assistant", "content": [{"type": "text", "text": "ONE"}]}]},
+            Completion("ONE", messages=(USER, CALLING, USER)),
+        ),
+        ({"messages": [USER], "output": "ONE"}, Completion("ONE", messages=(USER,))),
+    ],
+)
+def test_a_mapping_has_output_messages_tool_calls_and_usage(returned: Any, completion: Completion) -> None:
+    rows = run(f"def answer(input): return {returned!r}")
+    assert rows["a"].answer.latency_s is not None
+    assert replace(rows["a"].answer, latency_s=None) == completion
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ({"answer": "ONE"}, "returned a mapping with the key 'answer'; it takes output, messages, tool_calls, usage"),
+        ({"ouptut": "ONE"}, "with the key 'ouptut'; did you mean 'output'?"),
+        ({"usage": {}}, "returned a mapping without 'output'"),
+        ({"output": 7}, "whose 'output' is a int; it should be text"),
+        ({"output": "x", "tool_calls": [7]}, "whose 'tool_calls' cannot be read: 7 is no tool call"),
+        ({"messages": [{"content": "x"}]}, "whose 'messages' has a message 1 without a role"),
+        (
+            {"output": "x", "usage": {"input_tokens": "many"}},
+            "whose 'usage' has input_tokens = 'many', which is no number",
+        ),
+        ({"output": "x", "usage": 7}, "whose 'usage' is a int; it should be a mapping"),
+    ],
+)
+def test_a_wrong_mapping_fails_its_row(returned: Any, said: str) -> None:
+    answer = run(f"def answer(input): return {returned!r}")["a"].answer
+    assert isinstance(answer, Failure) and said in answer.message
