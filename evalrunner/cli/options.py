@@ -175,9 +175,9 @@ def value_of(item: dataclasses.Field[Any], given: Any) -> Any:
         yes, no = item.metadata["values"]
         return None if given is None else yes if given else no
     if item.name == "where":
-        from evalrunner.suite.loader import parse_condition
+        from evalrunner.suite.conditions import parse_conditions
 
-        return dict(parse_condition(text) for text in given or ()) or None
+        return parse_conditions(given or ()) or None
     if item.name == "concurrency":
         return concurrency_of(given)
     if isinstance(item.default, bool):

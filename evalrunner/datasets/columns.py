@@ -1,4 +1,4 @@
-"""Records to samples: the fields that `columns:` maps, the records that `where:` selects, and the ids.
+"""Records to samples: the fields that `columns:` maps, and the ids.
 
 Given ids must be unique. The others are a hash of input and expected, never of the position, so that a sample keeps its
 id when rows are added, sorted or removed.
@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeAlias
 from unicodedata import category
@@ -21,7 +20,6 @@ from evalrunner.datasets.records import Record
 from evalrunner.domain import Message, Sample
 from evalrunner.errors import SuiteError, nearest
 from evalrunner.prompts import ABSENT, ConversationError, find_value, read_conversation
-from evalrunner.spelling import Spelled, SpelledBool
 from evalrunner.storage import KeyTable, canonical_json
 from evalrunner.suite.schema import ColumnSpec, ColumnsSpec
 from evalrunner.suite.yaml import parse_document
@@ -356,47 +354,6 @@ def getter(column: str) -> Getter:
     if "." in column:
         return lambda record: find_value(record, column)
     return lambda record: record.get(column, ABSENT)
-
-
-def compile_where(where: Mapping[str, Any], *, text_only: bool) -> Callable[[Record], bool]:
-    """A function that says whether a record has, in every column, the value or one of the list.
-
-    Text formats compare as text, the others by type and value.
-    """
-    allowed = as_texts if text_only else as_keys
-    tests = [(getter(column), allowed(wanted)) for column, wanted in where.items()]
-    if text_only:
-        return lambda record: all(isinstance(cell := get(record), str) and cell in wanted for get, wanted in tests)
-    return lambda record: all(key_of(get(record)) in wanted for get, wanted in tests)
-
-
-def as_texts(wanted: Any) -> frozenset[str]:
-    """The cells of a text format that match: `true`, `True` and `TRUE` for true, the empty cell for null."""
-    texts: set[str] = set()
-    for item in wanted if isinstance(wanted, list | tuple) else [wanted]:
-        if isinstance(item, bool | SpelledBool):
-            word = str(bool(item))
-            texts.update((word.lower(), word, word.upper()))
-        else:
-            texts.add("" if item is None else str(item))
-    return frozenset(texts)
-
-
-def as_keys(wanted: Any) -> frozenset[Any]:
-    """The keys of typed values that match. A number that is not written as Python does, such as 007, also means its text."""
-    items = wanted if isinstance(wanted, list | tuple) else [wanted]
-    return frozenset(
-        key for item in items for key in (key_of(item), *([key_of(str(item))] if isinstance(item, Spelled) else ()))
-    )
-
-
-def key_of(value: Any) -> Any:
-    """A key to compare typed values by: 1 equals 1.0 but not true; lists, mappings and absent values equal nothing."""
-    if value is ABSENT or isinstance(value, list | dict):
-        return ABSENT
-    if isinstance(value, float):
-        return (False, Decimal(str(value)))  # exact, and equal to an integer of the same value
-    return (isinstance(value, bool | SpelledBool), value)
 
 
 def canonical(value: Any) -> bytes:

@@ -7,17 +7,13 @@ the dataset are 8-byte keys and offsets.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import itertools
-import json
 import os
 import tempfile
 import weakref
-from array import array
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,20 +24,21 @@ from evalrunner.datasets.columns import (
     MissingColumnError,
     PossibleDuplicate,
     RecordError,
-    compile_where,
     digest_line,
     getter,
     is_list,
     known_columns,
 )
+from evalrunner.datasets.conditions import SearchFailed, compile_where
 from evalrunner.datasets.csv import DelimitedReader
 from evalrunner.datasets.json import parse_list
 from evalrunner.datasets.records import MAX_COLUMNS, InvalidRecord, Reader, Record, is_own_table, names_problem
+from evalrunner.datasets.shuffle import Shuffle
 from evalrunner.datasets.xlsx import ExcelSheet
 from evalrunner.domain import Sample
 from evalrunner.errors import PlacedProblem, Problem, RunError, SuiteError, nearest
-from evalrunner.prompts import ABSENT, find_value
-from evalrunner.spelling import exact_json, respell, spellings
+from evalrunner.prompts import ABSENT
+from evalrunner.suite.conditions import condition_columns
 from evalrunner.suite.schema import DatasetSpec
 
 CELL_READERS = (DelimitedReader, ExcelSheet)  # formats whose cells hold no lists, only texts of lists
@@ -51,13 +48,10 @@ MAX_VALUES_NAMED = 5  # values of a column in the message for a `where` that mat
 MAX_VALUES_READ = 1000  # to find the nearest one
 MAX_VALUE_LENGTH = 40  # characters of a value in a message
 SAMPLES = "samples"  # the scope of problems that every sample has
-SEPARATOR = b"\0"  # between a sample and its location in the shuffle file; JSON escapes it, so neither contains it
 
 SampleCheck: TypeAlias = Callable[[Sample], Sequence[str]]
 Group: TypeAlias = tuple[Hashable, Hashable]
 """A scope (a file, or all samples) and a problem in it."""
-Ranked: TypeAlias = tuple[int, Sample, str]
-"""Rank, sample and location."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +121,7 @@ class SampleSource:
         """
         self._stamps = [source.stamp() for source in self._rows.sources]
         lists = self._rows.find_lists()
-        report, ids = ScanReport(unseen=set(self._spec.where)), FirstPassIds()
+        report, ids = ScanReport(unseen=set(condition_columns(self._spec.where))), FirstPassIds()
         count, answered, prefix_digest = 0, 0, None
         digest = hashlib.sha256()
         for sample, location in self._in_order(report, ids):
@@ -301,7 +295,7 @@ class SourceRows:
         for source in self.sources:
             text_only = bool(getattr(source.reader, "text_only", False))
             mapper = ColumnMapper(self.spec.columns, text_only=text_only)
-            selects = compile_where(where, text_only=text_only) if where else None
+            selects = compile_where(where, "text" if text_only else "typed") if where else None
             mapper.lists = frozenset(self.lists)
             cells = text_only or isinstance(source.reader, CELL_READERS)
             detects, first = mapper.detects_lists, True
@@ -313,8 +307,11 @@ class SourceRows:
                     mapper.lists = frozenset(mapper.expected_columns)
                 first = False
                 observer.on_record(record)
-                if selects is not None and not selects(record):
-                    continue
+                try:
+                    if selects is not None and not selects(record):
+                        continue
+                except SearchFailed as slow:
+                    raise SuiteError([Problem(location, "", str(slow))]) from None  # others would take as long
                 observer.on_candidate(source.display_name)
                 try:
                     fields = mapper.fields(record)
@@ -337,7 +334,9 @@ class SourceRows:
             report.on_problem(Problem(duplicate.location, "", message + hint))
             hint = ""  # once is enough
         report.total += ids.duplicate_count - len(ids.duplicates)
-        unknown = [column for column in self.spec.where if column in report.unseen] if report.rows else []
+        unknown = (
+            [column for column in condition_columns(self.spec.where) if column in report.unseen] if report.rows else []
+        )
         return [*(self._unknown_column(column, report.columns) for column in unknown), *report.problems()]
 
     def empty_reason(self, report: ScanReport) -> Problem:
@@ -346,7 +345,7 @@ class SourceRows:
             message = f"none of the {len(self.sources)} files that match {self.spec.path!r} has a row"
             return Problem("", "dataset", message if len(self.sources) > 1 else f"{self.display_name} has no rows")
         conditions = ", ".join(f"{column}: {_display(wanted)}" for column, wanted in self.spec.where.items())
-        values = "; ".join(self._values(column) for column in self.spec.where)
+        values = "; ".join(self._values(column) for column in condition_columns(self.spec.where))
         message = f"{{{conditions}}} matches none of the {report.rows:,} rows of {self.display_name}; {values}"
         return Problem("", "dataset.where", message)
 
@@ -400,7 +399,7 @@ class SourceRows:
             if len(values) > MAX_VALUES_READ:
                 break
         texts = [value for value in values.values() if isinstance(value, str)]
-        wanted = self.spec.where[column]
+        wanted = self.spec.where.get(column)
         hint = nearest(wanted, texts) if isinstance(wanted, str) and wanted not in texts else ""
         more = ", …" if len(values) > MAX_VALUES_NAMED else ""
         return f"{column!r} has {', '.join(list(values)[:MAX_VALUES_NAMED])}{more}{hint}"
@@ -515,85 +514,3 @@ class ScanReport(ScanObserver):
         if total > len(listed):
             listed.append(Problem("", "", f"… and {total - len(listed):,} more"))
         return listed
-
-
-class Shuffle:
-    """Samples in a file in the order of a seed. Call `fill` first; then iterate as often as needed.
-
-    The rank of a sample is a hash of seed and id, so that the order stays when rows are added. A limit takes the first
-    samples of that order. Only ranks and offsets are in memory. With `cluster`, a column, the rank is that of the
-    sample's value of it, so that the samples of a cluster stay together, in the order of the source.
-    """
-
-    def __init__(self, path: Path, *, seed: int, limit: int | None, cluster: str | None = None) -> None:
-        self.path = path
-        self._seed = seed
-        self._limit = limit
-        self._cluster = cluster
-        self._offsets: Iterable[int] = ()
-
-    def fill(self, samples: Iterable[tuple[Sample, str]]) -> None:
-        """Write every sample with its location; with a limit only those that may be among the first."""
-        with self.path.open("wb") as file:
-            ranked = ((rank_of(self._unit(sample), self._seed), sample, location) for sample, location in samples)
-            write = _SampleWriter(file.write)
-            self._offsets = _all(ranked, write) if self._limit is None else _lowest(ranked, write, self._limit)
-
-    def _unit(self, sample: Sample) -> str:
-        """What is moved as a whole: the sample, or its cluster."""
-        value = ABSENT if self._cluster is None else find_value(sample.metadata, self._cluster)
-        if value is ABSENT or value is None or value == "":
-            return sample.id
-        return value if isinstance(value, str) else exact_json(value, sort_keys=True, default=str)
-
-    def __iter__(self) -> Iterator[tuple[Sample, str]]:
-        with self.path.open("rb") as file:
-            for index, offset in enumerate(self._offsets):
-                file.seek(offset)
-                text, _, location = file.readline().rstrip(b"\n").rpartition(SEPARATOR)
-                fields, spelling = json.loads(text)
-                name, value, expected, metadata, listed, checks = respell(fields, spelling)
-                messages = None if listed is None else tuple(listed)
-                sample = Sample(name, value, tuple(expected), metadata, messages, index, checks)
-                yield sample, location.decode(errors="replace")
-
-
-def rank_of(name: str, seed: int) -> int:
-    """The 64-bit rank of a sample in the order of a seed."""
-    return int.from_bytes(blake2b(f"{seed}\0{name}".encode(), digest_size=8).digest())
-
-
-class _SampleWriter:
-    """Appends samples to a file and returns the offset of each."""
-
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._write = write
-        self._end = 0
-
-    def __call__(self, sample: Sample, location: str) -> int:
-        fields = [sample.id, sample.input, sample.expected, sample.metadata, sample.messages, sample.checks]
-        suffix = location.encode(errors="replace").replace(b"\n", b" ")
-        line = json.dumps([fields, spellings(fields)]).encode() + SEPARATOR + suffix + b"\n"
-        start, self._end = self._end, self._end + len(line)
-        self._write(line)
-        return start
-
-
-def _all(ranked: Iterable[Ranked], write: _SampleWriter) -> array[int]:
-    """The offsets of all samples by rank; equal ranks keep the order of the source."""
-    ranks, offsets = array("Q"), array("Q")
-    for rank, sample, location in ranked:
-        ranks.append(rank)
-        offsets.append(write(sample, location))
-    return array("Q", (offsets[number] for number in sorted(range(len(ranks)), key=ranks.__getitem__)))
-
-
-def _lowest(ranked: Iterable[Ranked], write: _SampleWriter, limit: int) -> array[int]:
-    """The offsets of the `limit` samples of lowest rank, in order of rank."""
-    lowest: list[tuple[int, int, int]] = []  # rank and number negated: the one to replace first is on top
-    for number, (rank, sample, location) in enumerate(ranked):
-        if len(lowest) < limit:
-            heapq.heappush(lowest, (-rank, -number, write(sample, location)))
-        elif rank < -lowest[0][0]:
-            heapq.heapreplace(lowest, (-rank, -number, write(sample, location)))
-    return array("Q", (offset for _, _, offset in sorted(lowest, reverse=True)))

@@ -19,6 +19,7 @@ from evalrunner.datasets.columns import PLAIN_YAML, known_columns
 from evalrunner.datasets.source import Scan
 from evalrunner.domain import Sample, SampleFilter, SampleValidator
 from evalrunner.endpoints.pricing import unbounded_part
+from evalrunner.engine.named_columns import TEMPLATE_CODE, column_names, texts_in, texts_that_name_columns
 from evalrunner.engine.plan import PlannedScorer, PlannedTarget
 from evalrunner.engine.row_checks import NAME as CHECKS
 from evalrunner.engine.row_checks import RowChecks
@@ -49,7 +50,6 @@ EXPECTED_NAMES = frozenset(
 # Checks per row in other tools: a column of each assertion (promptfoo's CSV files), or a list of them
 CHECK_COLUMN = re.compile(r"asserts?|assertions?|assert_?set|__(expected|metric|threshold|config)\w*", re.IGNORECASE)
 NESTED_CHECKS = re.compile(r"asserts?|assertions?", re.IGNORECASE)
-TEMPLATE_CODE = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
 TEMPLATE_COMMENT = re.compile(r"\{%-?\s*raw.*?endraw\s*-?%\}|\{\{.*?\}\}|(\{#.*?#\})", re.DOTALL)
 WORD = r"\s*([A-Za-z_][\w.]*)\s*"
 # What other template languages write for {{ name }}
@@ -218,7 +218,7 @@ class DatasetCheck:
         dataset, spec = self.suite.dataset, self.suite.dataset.columns.expected
         if self.rescored:
             return dataset.key_path, f"no sample of {name} has an expected answer, but {needed.removesuffix('it')}one"
-        names = _column_names(spec)
+        names = column_names(spec)
         chosen = "selected samples" if self._selects else "samples"
         if spec is not None or "expected" in scan.columns:
             message = f"the column {_quoted(names)} is empty in all {self.count:,} {chosen} of {name}, but {needed}"
@@ -241,7 +241,7 @@ class DatasetCheck:
         )
         calls = [target.call for target in self.targets if isinstance(target.call, RecordedColumn)]
         recorded = [column for call in calls for column in (call.column, call.tool_calls) if column is not None]
-        return {*(name for spec in specs for name in _column_names(spec)), *recorded, *self.suite.slices}
+        return {*(name for spec in specs for name in column_names(spec)), *recorded, *self.suite.slices}
 
     def _unread_checks(self, columns: Collection[str], nested: Iterable[str]) -> Iterator[tuple[KeyPath, str]]:
         """Path and name of each column that looks like checks of its row and that nothing reads."""
@@ -249,7 +249,7 @@ class DatasetCheck:
         names += [name for name in nested if NESTED_CHECKS.fullmatch(name.rpartition(".")[2])]
         if not names or self.rescored or self._custom_code_reads_samples():
             return
-        texts = list(_texts_that_name_columns(self.suite))
+        texts = list(texts_that_name_columns(self.suite))
         for name in names:
             first = name.partition(".")[0] if name not in columns else name
             word = re.compile(rf"(?<![\w]){re.escape(first)}(?!\w)")
@@ -355,7 +355,7 @@ class _Requests:
             own = prompt.parts is not None and MESSAGES not in prompt.roles
             return ([text for _, text in prompt.parts or ()] if own else None), "the prompt"
         assert isinstance(call, HttpTarget)  # there is no other kind
-        return list(_texts([call.requests.definition["path"], call.requests.definition["body"]])), "the request"
+        return list(texts_in([call.requests.definition["path"], call.requests.definition["body"]])), "the request"
 
 
 @dataclass(slots=True)
@@ -536,52 +536,9 @@ def _placeholders(texts: Iterable[str], columns: Iterable[str]) -> Iterator[tupl
 
 def _name_of(sample: Sample, suite: Suite) -> str:
     """The id of a sample where the dataset gives it, else the start of its input."""
-    names = _column_names(suite.dataset.columns.id or ColumnSpec("id"))
+    names = column_names(suite.dataset.columns.id or ColumnSpec("id"))
     value = sample.id if names[0] and find_value(sample.metadata, names[0]) is not ABSENT else sample.input
     return repr(one_line(plain_text(value), MAX_NAME))
-
-
-def _column_names(spec: ColumnSpec | None) -> tuple[str, ...]:
-    if spec is None:
-        return ("expected",)
-    return (spec.column,) if isinstance(spec.column, str) else spec.column
-
-
-def _codes(text: str) -> list[str]:
-    """The code of the templates in a text; what follows the last end of one is not searched, however often one begins."""
-    codes: list[str] = TEMPLATE_CODE.findall(text, 0, max(text.rfind("%}"), text.rfind("}}")) + 2)
-    return codes
-
-
-def _texts_that_name_columns(suite: Suite) -> Iterator[str]:
-    """The parts of a suite in which a column can be named: mappings, conditions, groups, templates and options."""
-    dataset = suite.dataset
-    for spec in (dataset.columns.id, dataset.columns.input, dataset.columns.expected, dataset.columns.messages):
-        yield from () if spec is None else _column_names(spec)
-    yield from dataset.where
-    yield from (*suite.slices, *([dataset.cluster] if dataset.cluster is not None else []))
-    for prompt in (suite.prompt, *(target.prompt for target in suite.targets)):
-        for part in prompt.parts if prompt is not None else ():
-            yield from [part.template] if part.role == MESSAGES else TEMPLATE_CODE.findall(part.template)
-    options = [
-        *((spec.options, spec.args) for spec in suite.targets),
-        *((spec.options, spec.args) for spec in suite.scorers),
-    ]
-    for given in options:
-        for text in _texts(given):
-            yield from _codes(text) or ([text] if re.fullmatch(r"\S+", text) else [])
-
-
-def _texts(data: Any) -> Iterator[str]:
-    """Every text in plain data, keys left out."""
-    if isinstance(data, str):
-        yield data
-    elif isinstance(data, Mapping):
-        for item in data.values():
-            yield from _texts(item)
-    elif isinstance(data, list | tuple):
-        for item in data:
-            yield from _texts(item)
 
 
 def _is_custom(group: Any, kind: str) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from evalrunner.datasets.columns import as_keys, as_texts, key_of, known_columns
+from evalrunner.datasets.columns import known_columns
+from evalrunner.datasets.conditions import SearchFailed, compile_where
 from evalrunner.domain import Cell, Completion, Failure, NoAnswer, Sample, SampleValidator
 from evalrunner.errors import PlacedProblem, nearest
 from evalrunner.formatting import one_line, plain_text
@@ -22,6 +23,7 @@ from evalrunner.scorers.checks import NO_CHECKS, NOT_NAMED, AnyResult, CheckResu
 from evalrunner.scorers.instances import OptionProblem, ScorerInstances
 from evalrunner.scorers.option_templates import OptionTemplates, names_of
 from evalrunner.suite.checks import ChecksReader, main_option
+from evalrunner.suite.conditions import condition_columns, has_pattern
 from evalrunner.suite.schema import AnyCheck, CheckGroup, CheckSpec, ChecksSpec, KeyPath, ModelSpec
 from evalrunner.suite.yaml import Document, dotted
 from evalrunner.templates import PromptError
@@ -36,6 +38,7 @@ MAX_TEXT: Final = 120  # characters of a check in reports
 MAX_ROWS: Final = 2_048  # distinct lists of checks that stay compiled
 MAX_NAMES: Final = 200  # metrics; more are a column of ids
 CODE_TYPES: Final = frozenset({"python", "mlflow"})
+MAX_CONDITIONS = 1_000  # kept compiled
 PROBLEMS = (OptionProblem, ReferenceProblem, SignatureError, PromptError, ValueError)
 
 
@@ -118,6 +121,7 @@ class RowChecks:
     suite: CompiledChecks = CompiledChecks()
     names: dict[str, None] = field(default_factory=dict)
     present: bool = False
+    has_patterns: bool = False
     columns: dict[str, KeyPath] = field(default_factory=dict)
     check_code: dict[str, None] = field(default_factory=dict)  # references to user-defined code
     _rows: OrderedDict[str, CompiledChecks] = field(default_factory=OrderedDict)
@@ -139,7 +143,8 @@ class RowChecks:
                 self._note_columns(item.where, (*item.key_path, "where"))
 
     def _note_columns(self, where: Mapping[str, Any], path: KeyPath) -> None:
-        for column in where:
+        self.has_patterns = self.has_patterns or has_pattern(where)
+        for column in condition_columns(where):
             self.columns.setdefault(column, (*path, column))
 
     def _compile(
@@ -242,6 +247,9 @@ class RowChecks:
         """The problems of a sample, before the first call."""
         try:
             row = self.of_row(sample)
+            if self.has_patterns:
+                for _ in self.active(sample):  # searches in every text before the first call
+                    pass
         except CheckProblem as wrong:
             return [str(wrong)]
         for column in [name for name in self.columns if find_value(sample.metadata, name) is not ABSENT]:
@@ -318,14 +326,20 @@ def _active(items: Iterable[Leaf | Branch], sample: Sample) -> Iterator[Leaf]:
 
 
 def applies(where: Mapping[str, Any], sample: Sample) -> bool:
-    """Whether a sample has, in every column, the value or one of the list; text also matches as it is written."""
-    for column, wanted in where.items():
-        value = find_value(sample.metadata, column)
-        if isinstance(value, str) and value in as_texts(wanted):
-            continue
-        if key_of(value) not in as_keys(wanted) or value is ABSENT:
-            return False
-    return True
+    """Whether a sample meets conditions; text also matches as it is written. Raises CheckProblem for a slow pattern."""
+    compiled = _conditions.get(id(where))
+    if compiled is None:
+        if len(_conditions) >= MAX_CONDITIONS:
+            _conditions.clear()
+        compiled = _conditions[id(where)] = where, compile_where(where, "either")
+    try:
+        return compiled[1](sample.metadata)
+    except SearchFailed as slow:
+        raise CheckProblem(f"where: {slow}") from None
+
+
+_conditions: dict[int, tuple[Mapping[str, Any], Callable[[Mapping[str, Any]], bool]]] = {}
+"""Compiled conditions with the mappings that they are of, by the identity of these."""
 
 
 def check_text(spec: CheckSpec, options: Mapping[str, Any]) -> str:

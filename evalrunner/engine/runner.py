@@ -17,6 +17,7 @@ from evalrunner.domain import Cell, Completion, Failure, Row, Sample
 from evalrunner.engine.plan import Job, Plan, PlannedScorer
 from evalrunner.engine.row_checks import NAME as CHECKS
 from evalrunner.engine.row_checks import Evaluation, RowChecks
+from evalrunner.matching import close_processes
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.deadline import RowDeadline, StopSignal, pause_deadline
 from evalrunner.plugins import name_of
@@ -33,7 +34,6 @@ from evalrunner.scorers.call import (
     parts_without_call,
 )
 from evalrunner.scorers.extraction import extracted_answer
-from evalrunner.scorers.matching import close_processes
 from evalrunner.suite.schema import FailOnError
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from evalrunner.mlflow.client import (
     mlflow_at,
     without_login,
 )
+from evalrunner.suite.conditions import condition_columns
 from evalrunner.suite.schema import DatasetSpec
 from evalrunner.verdicts import ACCEPTABLE
 
@@ -131,7 +132,11 @@ class RenamedReader:
         columns = [getattr(spec.columns, role) for role in ("id", "input", "expected", "messages")]
         named = [column.column for column in columns if column is not None]
         original_names = {name for item in named for name in ((item,) if isinstance(item, str) else item)}
-        return cls(reader, frozenset({*original_names, *spec.where}), bool(getattr(reader, "text_only", False)))
+        return cls(
+            reader,
+            frozenset({*original_names, *condition_columns(spec.where)}),
+            bool(getattr(reader, "text_only", False)),
+        )
 
     def __call__(self) -> Iterator[tuple[Record, str]]:
         for record, place in self.reader():

@@ -31,10 +31,10 @@ from evalrunner.domain import (
     Skipped,
     Unscored,
 )
+from evalrunner.matching import SearchFailed
 from evalrunner.plugins import BoundFunction, SignatureError, bind_by_name, describe_crash, name_of
 from evalrunner.redact import redact_message, redact_start
 from evalrunner.scorers.extraction import Extract
-from evalrunner.scorers.matching import SearchFailed
 from evalrunner.stats.distributions import MAX_SCORE
 
 MIN_CALIBRATION_EXAMPLES = 6

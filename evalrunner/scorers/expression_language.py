@@ -16,8 +16,8 @@ from evalrunner.errors import nearest
 from evalrunner.formatting import one_line
 from evalrunner.json_path import MISSING
 from evalrunner.limits import STANDARD, Limits
+from evalrunner.matching import Pattern, SearchFailed
 from evalrunner.scorers.answer_json import parse_answer
-from evalrunner.scorers.matching import Pattern, SearchFailed
 from evalrunner.scorers.regex import compile_pattern
 from evalrunner.scorers.text import NUMBER, TAIL_LENGTH, last_number
 from evalrunner.templates import (

@@ -17,9 +17,9 @@ from evalrunner.errors import nearest
 from evalrunner.formatting import one_line
 from evalrunner.json_path import MISSING, compile_path
 from evalrunner.limits import STANDARD, Limits
+from evalrunner.matching import SearchFailed
 from evalrunner.scorers.answer_json import find_fences, parse_answer
 from evalrunner.scorers.choice_reading import read_choice
-from evalrunner.scorers.matching import SearchFailed
 from evalrunner.scorers.regex import compile_pattern, match_limit
 from evalrunner.scorers.text import NUMBER, last_number
 

@@ -26,13 +26,13 @@ from evalrunner.domain import (
 )
 from evalrunner.egress import EgressPolicy
 from evalrunner.json_path import MISSING, JsonPath, compile_path
+from evalrunner.matching import SearchFailed
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import PluginContext, call_factory, factory_options, main_option, resolve
 from evalrunner.redact import redact_start
 from evalrunner.scorers.answer_json import parse_answer
 from evalrunner.scorers.call import BoundScorer, call_sync, offer
 from evalrunner.scorers.json_schema import Schema, TooManyReferences, canonical, compile_schema, read_schema
-from evalrunner.scorers.matching import SearchFailed
 from evalrunner.scorers.option_templates import fit
 from evalrunner.suite.untrusted import Restrictions
 from evalrunner.suite.validate import check_options

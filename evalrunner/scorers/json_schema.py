@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from evalrunner.json_path import MISSING
 from evalrunner.limits import Limits
+from evalrunner.matching import Pattern, SearchFailed
 from evalrunner.redact import redact_start
-from evalrunner.scorers.matching import Pattern, SearchFailed
 from evalrunner.scorers.regex import compile_pattern
 
 DRAFTS: Final = {

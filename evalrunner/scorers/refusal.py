@@ -8,9 +8,9 @@ from typing import Final
 
 from evalrunner.domain import Completion, Declaration, Failure, Score, Scorer, Unscored
 from evalrunner.limits import STANDARD
+from evalrunner.matching import Pattern, SearchFailed
 from evalrunner.plugins import PluginContext
 from evalrunner.redact import redact_start
-from evalrunner.scorers.matching import Pattern, SearchFailed
 from evalrunner.scorers.regex import compile_pattern, match_limit
 
 START_LENGTH: Final = 400  # characters of an answer in which a refusal begins

@@ -27,9 +27,9 @@ from evalrunner.domain import (
     Skipped,
 )
 from evalrunner.limits import STANDARD, Limits
+from evalrunner.matching import MAX_SEARCHED_LENGTH, Pattern, SearchFailed, compiles_soon
 from evalrunner.plugins import PluginContext, main_option
 from evalrunner.redact import redact_start
-from evalrunner.scorers.matching import MAX_SEARCHED_LENGTH, Pattern, SearchFailed, compiles_soon
 from evalrunner.scorers.text import Normalizer, normalizer, same_number, texts_of
 
 REPEATED_GROUP = re.compile(r"\)[*+{]")  # without one, the cost is polynomial

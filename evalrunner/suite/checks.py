@@ -15,6 +15,7 @@ from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.errors import nearest
 from evalrunner.plugin_table import OPTION_OF_NAME
 from evalrunner.plugins import NEGATION, OWN_MODEL, ReferenceProblem, known_names, main_option_of, resolve
+from evalrunner.suite.conditions import condition_problems
 from evalrunner.suite.schema import AnyCheck, CheckGroup, CheckSpec, ChecksSpec, KeyPath, ModelSpec
 from evalrunner.suite.validate import FORMS, SectionReader, describe_value, reads
 
@@ -314,8 +315,10 @@ class ChecksReader:
             self.report(path, f"is {describe_value(value)}; it should be columns with their values")
             return EMPTY
         for name, item in value.items():
-            if isinstance(item, Mapping) or (isinstance(item, list | tuple) and not item):
+            if isinstance(item, list | tuple) and not item:
                 self.report((*path, name), f"is {describe_value(item)}; it should be a value or a list of values")
+        for place, problem in condition_problems(value):
+            self.report((*path, *place), problem)
         return dict(value)
 
 

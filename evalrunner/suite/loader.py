@@ -225,14 +225,6 @@ def _set_cache(document: Document, mode: str, flag: str) -> None:
     _set(document, (*path, "mode") if isinstance(given, dict) else path, mode, flag)
 
 
-def parse_condition(text: str) -> tuple[str, Any]:
-    """Column and value of `--where column=value`; the value is typed as YAML, so `[a, b]` means either."""
-    column, equals, value = text.partition("=")
-    if not equals or not column.strip():
-        raise SuiteError(f"--where {text!r}: should read column=value")
-    return column.strip(), _yaml_value(value, f"--where {text!r}", ("dataset", "where"))
-
-
 def _yaml_value(text: str, flag: str, path: KeyPath) -> Any:
     try:
         return parse_document(text, file=flag, base=path).data

@@ -96,7 +96,7 @@ class RunOptions:
         "Maximum samples to run.", metavar="N", minimum=1, sets="dataset.limit", commands=("run", "plan")
     )
     where: Mapping[str, Any] | None = option(
-        "Only samples with this value; [a, b] means either. Repeatable.",
+        "Only samples with this value (or !=, >, <, …). Repeatable.",
         metavar="COLUMN=VALUE",
         sets="dataset.where",
         commands=("run", "plan"),

@@ -76,7 +76,10 @@ class DatasetSpec:
     rows: tuple[Mapping[str, Any], ...] | None = key("The rows, inline")
     type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, xlsx, or a reference to a custom one")
     columns: ColumnsSpec = key("Source columns of id, input, expected, messages and checks", default=ColumnsSpec())
-    where: Mapping[str, Any] = key("Keep rows whose column equals the value, or any of a list", default=EMPTY)
+    where: Mapping[str, Any] = key(
+        "Keep rows whose column equals the value or any of a list, or meets {not: …}, {contains: …}, {matches: …}, {'>': …}; any: and all: group conditions",
+        default=EMPTY,
+    )
     shuffle: int | None = key("Seed of a shuffle whose order is stable when rows are added")
     limit: int | None = key("Maximum samples to run", minimum=1)
     cluster: str | None = key("Column that groups related samples, for clustered standard errors")

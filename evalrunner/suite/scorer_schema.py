@@ -33,7 +33,7 @@ NAME: Final[Schema] = {
 WEIGHT: Final[Schema] = {"type": "number", "minimum": 0, "default": 1, "description": "Weight in the share of the row"}
 WHERE: Final[Schema] = {
     "type": "object",
-    "description": "In the suite's checks: only rows whose column equals the value, or any of a list",
+    "description": "In the suite's checks: only rows whose column meets the condition, as in dataset.where",
 }
 SHARE: Final[Schema] = {
     "type": "number",

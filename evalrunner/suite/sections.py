@@ -12,6 +12,7 @@ from evalrunner.egress import ENTRY_FORMS, EgressPolicy, HostPattern
 from evalrunner.plugins import factory_options, known_names, load
 from evalrunner.redact import register_secret
 from evalrunner.secret_names import LOGIN
+from evalrunner.suite.conditions import condition_problems
 from evalrunner.suite.environment import has_variable
 from evalrunner.suite.schema import (
     CacheMode,
@@ -54,7 +55,8 @@ def read_dataset(reader: SectionReader, data: Any, path: KeyPath) -> DatasetSpec
     fields = {**reader.fields(keys_of(DatasetSpec), mapping, path), **external}
     keys = {*keys_of(DatasetSpec), *sources[:1], *external.get("source_options", ())}
     if "where" in fields:
-        _check_conditions(reader, fields["where"], (*path, "where"))
+        for place, problem in condition_problems(fields["where"]):
+            reader.report((*path, "where", *place), problem)
     return DatasetSpec(**fields, options={name: item for name, item in mapping.items() if name not in keys})
 
 
@@ -71,14 +73,6 @@ def _external_source(reader: SectionReader, data: Mapping[str, Any], name: str, 
         "reference": reader.text(data[name], (*path, name), fill=True) or "",
         "source_options": options,
     }
-
-
-def _check_conditions(reader: SectionReader, conditions: Mapping[str, Any], path: KeyPath) -> None:
-    """Report conditions that are neither a plain value nor a list of plain values."""
-    for name, wanted in conditions.items():
-        for item in wanted if isinstance(wanted, list) else [wanted]:
-            if isinstance(item, list | Mapping):
-                reader.report((*path, name), f"is {describe_value(item)}; it should be a plain value or a list of them")
 
 
 @reads(ColumnSpec)

@@ -15,8 +15,8 @@ import pytest
 
 from evalrunner.domain import Cell, Sample, Scorer
 from evalrunner.limits import STANDARD, TIGHT
+from evalrunner.matching import MAX_SEARCHED_LENGTH, Pattern, SearchFailed, most_steps
 from evalrunner.prompts import compile_prompt
-from evalrunner.scorers.matching import MAX_SEARCHED_LENGTH, Pattern, SearchFailed, most_steps
 from evalrunner.scorers.readability import ari_grade_level
 from evalrunner.scorers.regex import regex
 from evalrunner.scorers.text import contains, exact_match, numeric_match, token_f1
@@ -92,7 +92,7 @@ def test_a_search_apart_has_the_result_of_a_search_here(pattern: str, text: str)
 
 
 def test_a_process_that_the_system_ended_is_replaced() -> None:
-    from evalrunner.scorers import matching
+    from evalrunner import matching
 
     pattern = Pattern(re.compile(r"(?:a|b)*c"))
     assert pattern.find("ab" * 50 + "c") is not None
