@@ -82,11 +82,12 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
     },
     "datasets": {
         "csv": "evalrunner.datasets.csv:csv",
-        "json": "evalrunner.datasets.json:json",
+        "json": "evalrunner.datasets.json_file:json",
         "jsonl": "evalrunner.datasets.json:jsonl",
         "parquet": "evalrunner.datasets.parquet:parquet",
         "tsv": "evalrunner.datasets.csv:tsv",
         "xlsx": "evalrunner.datasets.xlsx:xlsx",
+        "yaml": "evalrunner.datasets.yaml:yaml",
     },
     "endpoints": {
         "http": "evalrunner.endpoints.http:connect",

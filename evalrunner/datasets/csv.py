@@ -16,12 +16,11 @@ from evalrunner.datasets.records import (
     Record,
     RecordTooLargeError,
     checked_size,
-    encoding_problem,
     is_own_table,
     names_problem,
     read_line,
-    read_records,
 )
+from evalrunner.datasets.text_file import UTF8, checked_encoding, encoding_problem, read_records
 from evalrunner.formatting import counted, unguard_formula
 from evalrunner.limits import STANDARD
 
@@ -29,27 +28,70 @@ SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?[,;\t ]*[\r\n]*', re.IGNORECASE)
 MAX_FIELD_LENGTH = 2**31 - 1  # characters; csv's own limit is 128 KiB, and a larger number is no C long everywhere
 
 
-def csv(*, path: str, quoting: bool = True, delimiter: str = ",", max_record_mb: int = STANDARD.record_mb) -> Reader:
+def csv(
+    *,
+    path: str,
+    quoting: bool = True,
+    delimiter: str = ",",
+    header: tuple[str, ...] | None = None,
+    skip_blank_rows: bool = True,
+    encoding: str = UTF8,
+    member: str | None = None,
+    max_record_mb: int = STANDARD.record_mb,
+) -> Reader:
     """Records of a CSV file (RFC 4180) with a header line.
 
     Args:
         quoting: Whether double quotes enclose fields. If false, they are ordinary characters.
         delimiter: The character between fields.
+        header: Names of the columns, for a file without a header line.
+        skip_blank_rows: Whether rows of nothing but delimiters are left out. If false, they are rows with empty cells.
+        encoding: Encoding of the text, such as cp1252 or utf-16.
+        member: The file to read in a ZIP archive of several.
         max_record_mb: Maximum size of a row, in million characters.
     """
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"the delimiter is {delimiter!r}; it must be one character, such as ',' or ';'")
-    return DelimitedReader(path=path, quoting=quoting, delimiter=delimiter, max_record_mb=checked_size(max_record_mb))
+    return DelimitedReader(
+        path=path, quoting=quoting, delimiter=delimiter, header=_checked_header(header), skip_blank_rows=skip_blank_rows,
+        encoding=checked_encoding(encoding), member=member, max_record_mb=checked_size(max_record_mb),
+    )  # fmt: skip
 
 
-def tsv(*, path: str, quoting: bool = True, max_record_mb: int = STANDARD.record_mb) -> Reader:
+def tsv(
+    *,
+    path: str,
+    quoting: bool = True,
+    header: tuple[str, ...] | None = None,
+    skip_blank_rows: bool = True,
+    encoding: str = UTF8,
+    member: str | None = None,
+    max_record_mb: int = STANDARD.record_mb,
+) -> Reader:
     """Records of a file with a header line and tabs between fields.
 
     Args:
         quoting: Whether double quotes enclose fields. If false, they are ordinary characters.
+        header: Names of the columns, for a file without a header line.
+        skip_blank_rows: Whether rows of nothing but tabs are left out. If false, they are rows with empty cells.
+        encoding: Encoding of the text, such as cp1252 or utf-16.
+        member: The file to read in a ZIP archive of several.
         max_record_mb: Maximum size of a row, in million characters.
     """
-    return DelimitedReader(path=path, quoting=quoting, delimiter="\t", max_record_mb=checked_size(max_record_mb))
+    return csv(
+        path=path, quoting=quoting, delimiter="\t", header=header, skip_blank_rows=skip_blank_rows,
+        encoding=encoding, member=member, max_record_mb=max_record_mb,
+    )  # fmt: skip
+
+
+def _checked_header(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if names is not None and (not names or not all(name.strip() for name in names)):
+        raise ValueError(
+            "the header has no name for a column; list the names of all columns: header: [input, expected]"
+        )
+    if names is not None and (problem := header_problem(list(names))):
+        raise ValueError(f"the header {problem}")
+    return names
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +102,10 @@ class DelimitedReader:
     quoting: bool
     delimiter: str
     max_record_mb: int
+    header: tuple[str, ...] | None = None
+    skip_blank_rows: bool = True
+    encoding: str = UTF8
+    member: str | None = None
     text_only: bool = True
     _nameless: list[int] = field(default_factory=list)
     _blank_rows: int = 0
@@ -68,7 +114,7 @@ class DelimitedReader:
     def __call__(self) -> Iterator[tuple[Record, str]]:
         csv_module.field_size_limit(MAX_FIELD_LENGTH)
         self._nameless, self._blank_rows = [], 0
-        return read_records(self.path, self._records, newline="")
+        return read_records(self.path, self._records, newline="", encoding=self.encoding, member=self.member)
 
     @property
     def notices(self) -> Iterator[str]:
@@ -83,7 +129,7 @@ class DelimitedReader:
             yield f"{which} neither a name nor values and {verb} left out"
 
     def _records(self, text: TextIO) -> Iterator[tuple[Record, str]]:
-        header: list[str] = []
+        header = list(self.header or ())
         header_line = 1
         guarded = False  # a table of evalrun, whose formulas begin with an apostrophe
         for row, line in self._rows(text):
@@ -91,11 +137,11 @@ class DelimitedReader:
             broken = row if isinstance(row, str) else None
             if not isinstance(row, str):
                 joined = "".join(row)
-                if len(row) > 1 and (not joined or joined.isspace()):
+                if len(row) > 1 and (not joined or joined.isspace()) and (self.skip_blank_rows or not header):
                     self._first_blank = self._first_blank if self._blank_rows else line
                     self._blank_rows += 1
                     continue
-                broken = None if joined.isascii() else encoding_problem(joined)
+                broken = None if joined.isascii() else encoding_problem(joined, self.encoding)
             if not header:
                 header_line = line
                 names = [] if isinstance(row, str) else [unguard_formula(name) for name in row]

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalrunner.datasets.packing import HEAD, packed_with
 from evalrunner.datasets.records import (
-    GZIP_MAGIC,
-    HEAD,
     MIB,
     InvalidRecord,
     NotJsonError,
@@ -19,8 +18,8 @@ from evalrunner.datasets.records import (
     checked_size,
     json_record,
     names_problem,
-    other_format,
 )
+from evalrunner.datasets.text_file import other_format
 from evalrunner.errors import MissingExtraError
 from evalrunner.limits import STANDARD
 
@@ -105,8 +104,8 @@ class ParquetRecords:
                 head = file.read(HEAD)
         except OSError:
             return None
-        if head.startswith(GZIP_MAGIC):
-            return "is packed with gzip, from which Parquet is not read; unpack it"
+        if name := packed_with(head):
+            return f"is packed with {name}, from which Parquet is not read; unpack it"
         return None if head.startswith(b"PAR1") else other_format(head)
 
 

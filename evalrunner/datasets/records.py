@@ -1,45 +1,16 @@
-"""Records of a dataset: what readers yield, the text files they read, and values as JSON data."""
+"""Records of a dataset: what readers yield, their limits, and values as JSON data."""
 
 from __future__ import annotations
 
 import base64
-import codecs
-import gzip
-import io
 import math
-import re
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeAlias
 
 from evalrunner.spelling import Spelled, parse_float, parse_int
-from evalrunner.storage import open_file
 
-GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 §2.3.1; the content decides, not the name: downloads are sometimes unpacked
-HEAD = 512  # bytes that are looked at to tell what a file is
-SIGNATURES = (
-    (b"version https://git-lfs.github.com/spec/", "is a pointer of Git LFS, not the data; get it: git lfs pull"),
-    (codecs.BOM_UTF32_LE, "is UTF-32; save it as UTF-8"),
-    (codecs.BOM_UTF32_BE, "is UTF-32; save it as UTF-8"),
-    (codecs.BOM_UTF16_LE, "is UTF-16; save it as UTF-8"),
-    (codecs.BOM_UTF16_BE, "is UTF-16; save it as UTF-8"),
-    (b"PK\x03\x04", "is a ZIP archive or a spreadsheet; unpack it, or save the sheet as CSV"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel workbook of the old format; save the sheet as CSV"),
-    (b"BZh", "is packed with bzip2; unpack it, or pack it with gzip"),
-    (b"\xfd7zXZ\x00", "is packed with xz; unpack it, or pack it with gzip"),
-    (b"\x28\xb5\x2f\xfd", "is packed with zstd; unpack it, or pack it with gzip"),
-    (b"7z\xbc\xaf\x27\x1c", "is a 7-Zip archive; unpack it"),
-    (b"PAR1", "is a Parquet file; set type: parquet"),
-    (b"ARROW1", "is an Arrow file; save the table as Parquet"),
-    (b"SQLite format 3\x00", "is an SQLite database; save the table as CSV"),
-    (b"%PDF-", "is a PDF; save the data as CSV"),
-)
-ANNEX_POINTER = re.compile(rb"/?(?:\.git/)?annex/objects/\S+\s*\Z")
-UNDECODED = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8 (PEP 383)
 MIB = 2**20
 VALUES_PER_MB = 2**16  # of JSON: an empty list has 3 characters, and takes 64 bytes of memory
 MAX_RECORD_MB = 2_000  # that can be set; csv counts a field in 31 bits
@@ -92,25 +63,6 @@ def names_problem(names: Collection[str]) -> str | None:
     return None
 
 
-class UnreadableFileError(Exception):
-    """A file of which nothing can be read. The message continues its name."""
-
-
-def other_format(head: bytes) -> str | None:
-    """What a file is, by its first bytes, if it is no text in UTF-8 with data in it, and what to do; None otherwise."""
-    for sign, problem in SIGNATURES:
-        if head.startswith(sign):
-            return problem
-    if head.count(0) * 4 >= len(head) > 0:  # text of ASCII characters in two bytes each, without a mark
-        return "is not UTF-8 text (it has NUL bytes, as UTF-16 has); save it as UTF-8"
-    start = head.lstrip().lower()
-    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
-        return "is a web page or XML, not data; download the file itself (its raw form)"
-    if ANNEX_POINTER.match(head):
-        return "is a pointer of git-annex, not the data; get it: git annex get FILE"
-    return None
-
-
 class RecordTooLargeError(ValueError):
     """A record that is larger than a dataset may have. The message continues its location."""
 
@@ -140,44 +92,6 @@ def read_line(text: TextIO, *, max_record_mb: int, before: int = 0) -> str:
     if len(line) > limit:
         raise RecordTooLargeError(max_record_mb)
     return line
-
-
-@contextmanager
-def open_text(path: str, *, newline: str) -> Iterator[TextIO]:
-    """The text of a file, unpacked and without BOM. Bytes that are not UTF-8 become `UNDECODED` characters."""
-    with open_file(Path(path)) as raw:
-        packed = raw.peek(2)[:2] == GZIP_MAGIC
-        stream = gzip.GzipFile(fileobj=raw) if packed else raw
-        if problem := other_format(stream.peek(HEAD)[:HEAD]):
-            raise UnreadableFileError(problem)
-        with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline=newline) as text:
-            yield text
-
-
-def read_records(
-    path: str, read: Callable[[TextIO], Iterator[tuple[Record, str]]], *, newline: str
-) -> Iterator[tuple[Record, str]]:
-    """What `read` yields for the file's text; an `InvalidRecord` if the file itself cannot be read."""
-    try:
-        with open_text(path, newline=newline) as text:
-            yield from read(text)
-    except UnreadableFileError as unreadable:
-        yield InvalidRecord(str(unreadable)), path
-    except (EOFError, zlib.error, gzip.BadGzipFile) as damaged:
-        yield InvalidRecord(f"is a damaged gzip file ({damaged}); download it again"), path
-    except OSError as refused:
-        yield InvalidRecord(f"cannot be read: {refused.strerror or refused}"), path
-
-
-def encoding_problem(text: str) -> str | None:
-    """What is wrong with the bytes behind `text`, None if they are UTF-8."""
-    if text.isascii():
-        return None
-    match = UNDECODED.search(text)
-    if match is None:
-        return None
-    byte = ord(match[0]) - 0xDC00
-    return f"has a byte that is not UTF-8 (0x{byte:02x} at character {match.start() + 1}); save the file as UTF-8"
 
 
 class NotJsonError(ValueError):

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, get_args
 
 from evalrunner.datasets.files import FileNotResolved, find_files, refuse_address
+from evalrunner.datasets.packing import EXTENSIONS as PACKING
+from evalrunner.datasets.packing import UnreadableFileError, member_name
 from evalrunner.datasets.records import InvalidRecord, NotJsonError, Reader, Record, json_record
 from evalrunner.datasets.source import SampleSelection, SampleSource, Source
 from evalrunner.domain import EMPTY
@@ -35,13 +37,13 @@ PACKED = frozenset({"parquet", "xlsx"})  # formats that are compressed themselve
 STDIN = "-"
 COPY_BYTES = 1 << 20  # at a time
 STDIN_COPY = "stdin"  # with the extension of its format
-EXTENSION_ALIASES = {"ndjson": "jsonl"}
+EXTENSION_ALIASES = {"ndjson": "jsonl", "yml": "yaml"}
 FILE_EXTENSIONS = tuple(sorted(f".{name}" for name in (*BUILTIN["datasets"], *EXTENSION_ALIASES)))
 UNREAD_EXTENSIONS: Mapping[str, tuple[str, ...]] = {  # what is known not to be text, and what to do about it
     "save the sheet as CSV": (".xlsm", ".xls", ".xlsb", ".ods", ".numbers"),
-    "unpack it": (".zip", ".tar", ".tgz", ".7z", ".rar"),
-    "unpack it, or pack it with gzip": (".bz2", ".xz", ".zst", ".zstd", ".lz4", ".lzma", ".br"),
-    "put the rows into the suite (dataset: {rows: […]}), or save them as JSON Lines": (".yaml", ".yml", ".toml"),
+    "unpack it": (".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar"),
+    "unpack it, or pack it with gzip": (".lz4", ".lzma", ".br", ".z"),
+    "save the rows as YAML or JSON Lines": (".toml",),
     "save the table as Parquet, CSV or JSON Lines": (
         ".arrow", ".feather", ".ipc", ".avro", ".orc", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".hdf5", ".db",
         ".sqlite", ".sqlite3", ".duckdb", ".dta", ".sav", ".rds",
@@ -276,12 +278,25 @@ class DatasetResolver:
             return []
         sources: list[Source] = []
         for file in files:
-            kind = self.spec.type or type_of(file.name) or ""
-            if kind:
-                sources.extend(self._builtin(file, kind, str(file)))
-            else:
-                self.report("type", unknown_type(file))
+            if reader := self._type(file):
+                sources.extend(self._builtin(file, reader, str(file)))
         return sources
+
+    def _type(self, file: Path) -> str | None:
+        """The reader of a file, None with the problem reported."""
+        kind = self.spec.type or type_of(file.name)
+        member = self.spec.options.get("member")
+        try:
+            kind = kind or type_in_archive(file, member if isinstance(member, str) else None)
+        except FileNotResolved as unclear:
+            self.report("path", str(unclear))
+            return None
+        except OSError as refused:
+            self.report("path", f"{str(file)!r} cannot be read: {refused.strerror or refused}")
+            return None
+        if kind is None:
+            self.report("type", unknown_type(file))
+        return kind
 
     def _find_files(self, path: str) -> list[Path]:
         """The files of a path or glob. Raises FileNotResolved, also for one that an untrusted suite may not read."""
@@ -432,23 +447,39 @@ def _takes_all(parameter: inspect.Parameter) -> bool:
 def unknown_type(file: Path) -> str:
     """What to do about a file whose name does not have the extension of a reader."""
     suffixes = [suffix.lower() for suffix in file.suffixes]
-    if suffixes[-2:] == [".parquet", ".gz"]:
-        return f"{str(file)!r} cannot be read: a Parquet file is not read from gzip; unpack it"
+    if suffixes[-1:] and suffixes[-1] in PACKING and suffixes[-2:-1] and suffixes[-2].removeprefix(".") in PACKED:
+        return f"{str(file)!r} cannot be read: {suffixes[-2].removeprefix('.')} is packed itself and not read from {suffixes[-1]}; unpack it"
     for advice, extensions in UNREAD_EXTENSIONS.items():
-        if suffixes and suffixes[-1] in extensions:
+        if any(suffix in extensions for suffix in _format_suffixes(suffixes)):
             return f"{str(file)!r} cannot be read: {advice}"
     types = ", ".join(BUILTIN["datasets"])
     return f"cannot tell the format of {str(file)!r} from its name; set type: one of {types}"
 
 
+def _format_suffixes(suffixes: Sequence[str]) -> Sequence[str]:
+    """The extension that says the format, before that of its packing."""
+    return suffixes[-2:] if suffixes and suffixes[-1] in PACKING else suffixes[-1:]
+
+
 def type_of(name: str) -> str | None:
-    """The built-in reader for a file's extension, None if there is none. Text formats may be packed as `.gz`."""
+    """The built-in reader for a file's extension, None if there is none. Text formats may be packed, as `.csv.gz`."""
     lowered = name.lower()
-    extension = Path(lowered.removesuffix(".gz")).suffix.removeprefix(".")
+    packing = next((suffix for suffix in PACKING if lowered.endswith(suffix)), "")
+    extension = Path(lowered.removesuffix(packing)).suffix.removeprefix(".")
     kind = EXTENSION_ALIASES.get(extension, extension)
-    if kind not in BUILTIN["datasets"] or (kind in PACKED and lowered.endswith(".gz")):
+    if kind not in BUILTIN["datasets"] or (kind in PACKED and packing):
         return None
     return kind
+
+
+def type_in_archive(file: Path, member: str | None) -> str | None:
+    """The reader for the file in a ZIP archive, by its name. Raises FileNotResolved if it is not clear which is read."""
+    if not file.name.lower().endswith(".zip"):
+        return None
+    try:
+        return type_of(member_name(file, member))
+    except UnreadableFileError as unreadable:
+        raise FileNotResolved(f"{str(file)!r} {unreadable}") from None
 
 
 def spool_stdin(stdin: BinaryIO | None, folder: Path, extension: str, *, max_bytes: int) -> Path:

@@ -74,7 +74,7 @@ class DatasetSpec:
 
     path: str | None = key("File, glob, or - for standard input", path=True)
     rows: tuple[Mapping[str, Any], ...] | None = key("The rows, inline")
-    type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, xlsx, or a reference to a custom one")
+    type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, xlsx, yaml, or a reference to a custom one")
     columns: ColumnsSpec = key("Source columns of id, input, expected, messages and checks", default=ColumnsSpec())
     where: Mapping[str, Any] = key(
         "Keep rows whose column equals the value or any of a list, or meets {not: …}, {contains: …}, {matches: …}, {'>': …}; any: and all: group conditions",

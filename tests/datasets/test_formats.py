@@ -48,7 +48,10 @@ def test_all_invalid_lines_of_a_csv_are_reported_at_once() -> None:
             ",input,x",
             "qa.csv:1: has no name for column 1, which has a value on line 2; name the column or remove it",
         ),
-        ("input,caf\udce9", "qa.csv:1: has a byte that is not UTF-8 (0xe9 at character 9); save the file as UTF-8"),
+        (
+            "input,caf\udce9",
+            "qa.csv:1: has a byte that is not UTF-8 (0xe9 at character 9); save the file as UTF-8, or set its encoding, such as cp1252",
+        ),
     ],
 )
 def test_an_invalid_header_is_an_error(header: str, message: str) -> None:
@@ -102,7 +105,7 @@ def test_bytes_that_are_not_utf8_are_reported_with_their_line(name: str) -> None
 
 def test_utf16_is_recognized() -> None:
     write("qa.csv", "input\nhi\n".encode("utf-16"))
-    assert problems("qa.csv") == ["qa.csv: is UTF-16; save it as UTF-8"]
+    assert problems("qa.csv") == ["qa.csv: is UTF-16; save it as UTF-8, or set encoding: utf-16"]
 
 
 @pytest.mark.parametrize(

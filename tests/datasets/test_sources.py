@@ -76,7 +76,7 @@ def test_a_folder_or_an_unknown_extension_is_an_error() -> None:
         "dataset.path: 'data' is a folder; name a file in it, or several with a glob: data/*.jsonl"
     ]
     assert problems("data/qa.txt") == [
-        "dataset.type: cannot tell the format of 'data/qa.txt' from its name; set type: one of csv, json, jsonl, parquet, tsv, xlsx"
+        "dataset.type: cannot tell the format of 'data/qa.txt' from its name; set type: one of csv, json, jsonl, parquet, tsv, xlsx, yaml"
     ]
     assert inputs("data/qa.txt", type="csv") == ["hi"]
 
@@ -90,7 +90,7 @@ def test_a_registered_reader_is_found_by_its_file_extension(monkeypatch: pytest.
     write("qa.records", '{"input": "a"}\n')
     assert inputs("qa.records") == ["a"]
     write("qa.unknown", '{"input": "a"}\n')
-    assert problems("qa.unknown")[0].endswith("set type: one of csv, json, jsonl, parquet, tsv, xlsx, records")
+    assert problems("qa.unknown")[0].endswith("set type: one of csv, json, jsonl, parquet, tsv, xlsx, yaml, records")
 
 
 def test_an_unknown_type_suggests_the_nearest_name() -> None:
