@@ -484,7 +484,7 @@ def unused_settings(suite: Suite, scorers: Sequence[PlannedScorer]) -> Iterator[
     """Notices of the suite's prompt, parameters, judge and prices where nothing uses them."""
     typed = [f"{target.name!r} ({target.type})" for target in suite.targets if target.type is not None]
     if suite.params and len(typed) == len(suite.targets):
-        yield "params are not used: no target is a model"
+        yield f"{'params' if suite.tools is None else 'tools'} are not used: no target is a model"
     if suite.judge is not None and all(not one.judges or one.spec.judge is not None for one in scorers):
         yield "the judge of the suite is not used: no scorer asks it"
     asked = [model for one in scorers for model in (one.spec.judge, one.spec.model)]

@@ -28,6 +28,7 @@ from evalrunner.suite.schema import (
     ScorerSpec,
     Suite,
     TargetSpec,
+    ToolsSpec,
     TrackingSpec,
     TransportSpec,
 )
@@ -58,6 +59,7 @@ DEFINITIONS: Mapping[Any, str] = {
     CacheSpec: "cache",
     FailOnError: "fail_on_error",
     PriceSpec: "price",
+    ToolsSpec: "tools",
     TransportSpec: "transport",
     EgressPolicy: "allow_hosts",
 }
@@ -93,6 +95,7 @@ def suite_schema() -> Schema:
             "fail_on_error": _fail_on_error(),
             "allow_hosts": {"anyOf": [TEXT, {"type": "array", "items": TEXT}]},
             "price": section_schema(PriceSpec),
+            "tools": {"anyOf": [TEXT, {"type": "array", "items": {"anyOf": [TEXT, {"type": "object"}]}}]},
             "transport": {
                 "anyOf": [section_schema(TransportSpec)["properties"]["type"], section_schema(TransportSpec)]
             },

@@ -20,6 +20,7 @@ from evalrunner.suite.models import default_name
 from evalrunner.suite.options import RunOptions, flag_of
 from evalrunner.suite.schema import DatasetSpec, KeyPath, RunSpec, Suite, TargetSpec
 from evalrunner.suite.sections import public_address, public_tracking
+from evalrunner.suite.tools import with_tools
 from evalrunner.suite.untrusted import policy_of, refuse_untrusted, restrictions_of
 from evalrunner.suite.validate import SectionReader, is_section, keys_of, top_keys, without_nulls
 from evalrunner.suite.yaml import Document, dotted, load_document, parse_document
@@ -90,6 +91,7 @@ def read_suite(document: Document) -> Suite | None:
         if is_section(key.annotation) and not given.keys().isdisjoint(top_keys(key.annotation)):
             given.setdefault(key.name, {})
     fields = {"name": _file_name(reader, path) if "name" not in given else "", **reader.fields(keys, given, ())}
+    fields["params"] = with_tools(reader, fields.get("params") or {}, fields.get("tools"), ())
     if document.restrictions is not None:
         refuse_untrusted(fields, document, document.restrictions, path.parent)
         document.raise_problems()  # nothing may be imported for what is refused

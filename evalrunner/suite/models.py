@@ -30,6 +30,7 @@ from evalrunner.suite.schema import (
     TransportSpec,
 )
 from evalrunner.suite.sections import public_address, register_login
+from evalrunner.suite.tools import read_tools, with_tools
 from evalrunner.suite.validate import Key, SectionReader, describe_value, keys_of, reads
 from evalrunner.suite.yaml import dotted
 
@@ -62,6 +63,11 @@ def read_target(reader: SectionReader, item: Any, path: KeyPath) -> TargetSpec |
     model = read_model(reader, item, path, known=keys_of(TargetSpec, "model"))
     if model is None:
         return None
+    if isinstance(item, Mapping) and item.get("tools") is not None:
+        tools = read_tools(reader, item["tools"], (*path, "tools"))
+        model = replace(model, params=with_tools(reader, model.params, tools, path))
+        if tools is not None:
+            model = replace(model, public={**model.public, "tools": list(tools.tools)})
     extract = item.get("extract") if isinstance(item, Mapping) else None
     reasoning = _reasoning(reader, item, path)
     return TargetSpec(model.name, model, prompt, reasoning=reasoning, extract=extract, key_path=path)

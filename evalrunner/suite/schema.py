@@ -194,6 +194,13 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolsSpec:
+    """Tools in the format of OpenAI's API."""
+
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TargetSpec:
     """Either `model` with an optional prompt, or `type` with the options of a target factory.
 
@@ -203,6 +210,7 @@ class TargetSpec:
     name: str = key("Name in tables and gates")
     model: ModelSpec | None = key("", flat=True, forms=("model",))
     prompt: PromptSpec | None = key("Prompt of this target in place of the suite's", forms=("model",))
+    tools: ToolsSpec | None = key("Tools of this target in place of the suite's", forms=("model",))
     type: str | None = key("Built-in target, or a reference to a custom one", forms=("type", "http"))
     options: Mapping[str, Any] = EMPTY
     args: Mapping[str, Any] = key("Extra arguments of a custom function", default=EMPTY, forms=("type", "http"))
@@ -478,6 +486,7 @@ class Suite:
         needed="(the system under test), such as target: local/smollm2-135m-instruct",
     )
     params: Mapping[str, Any] = key("Sampling parameters of every target, never of judges", default=EMPTY)
+    tools: ToolsSpec | None = key("Tools that every model may call: a JSON or YAML file, or a list of tools and files")
     judge: ModelSpec | None = key("The model that judge scorers ask")
     judge_check: JudgeCheckMode = key("Effect of a failed judge sanity check", default="on")
     scorers: tuple[ScorerSpec, ...] = key("Scorers of every output", default=())
