@@ -32,6 +32,9 @@ from evalrunner.errors import RunError, SuiteError
 from evalrunner.redact import redact
 from evalrunner.spelling import Spelled, exact_json, json_text
 
+MAX_EXPANSIONS = 1_000  # of the braces in a path
+BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
+
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
@@ -379,6 +382,22 @@ def _remove_spool(folder: Path) -> None:
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write data as indented JSON with a newline at the end."""
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def expand_braces(path: str) -> list[str]:
+    """The paths that `{a,b}` in a path stands for. Raises ValueError for more than MAX_EXPANSIONS."""
+    waiting, paths = [path], list[str]()
+    while waiting:
+        here = waiting.pop()
+        match = BRACES.search(here)
+        if match is None:
+            paths.append(here)
+        else:
+            parts = match[1].split(",")
+            waiting.extend(here[: match.start()] + part + here[match.end() :] for part in reversed(parts))
+        if len(waiting) + len(paths) > MAX_EXPANSIONS:
+            raise ValueError(f"its braces stand for more than {MAX_EXPANSIONS:,} paths; use * in their place")
+    return paths
 
 
 def expand_home(path: str | os.PathLike[str]) -> Path:

@@ -7,7 +7,7 @@ import fnmatch
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from urllib.parse import unquote
 
 from evalrunner.limits import STANDARD, Limits
-from evalrunner.storage import KERNEL_FOLDERS, expand_home, in_kernel_folder, kernel_devices
+from evalrunner.storage import KERNEL_FOLDERS, expand_braces, expand_home, in_kernel_folder, kernel_devices
 
 MAX_NAMES: Final = 10_000  # of a folder, compared with a name that is not in it
 CLOSED_FOLDERS: Final = frozenset({*KERNEL_FOLDERS, "/dev"})  # that no glob enters
@@ -45,15 +45,24 @@ def find_files(path: str, folder: Path, *, limits: Limits = STANDARD) -> list[Pa
     A glob that would look at more files and folders than `limits` allow, or matches more files, is refused.
     """
     try:
-        return _find_files(path, folder, limits)
+        return _find_files(path, folder, limits, _Matches(limits.entries))
     except RuntimeError as unknown:  # of ~user
         raise FileNotResolved(f"{path!r}: {unknown}") from None
     except OSError as refused:  # too long, or in a folder that may not be searched
         raise FileNotResolved(f"file {path!r} cannot be read: {refused.strerror}") from None
 
 
-def _find_files(path: str, folder: Path, limits: Limits) -> list[Path]:
+def _find_files(path: str, folder: Path, limits: Limits, matcher: _Matches) -> list[Path]:
     exact = folder / expand_home(path)
+    if "{" in path and not os.path.lexists(exact):
+        try:
+            paths = expand_braces(path)
+        except ValueError as wrong:
+            raise FileNotResolved(f"{path!r}: {wrong}") from None
+        if len(paths) > 1:
+            return sorted(
+                _bounded({file for each in paths for file in _find_files(each, folder, limits, matcher)}, path, limits)
+            )
     if in_kernel_folder(exact):
         raise FileNotResolved(f"{str(exact)!r} leads to /proc or /sys, which have no data files")
     if exact.is_dir():
@@ -73,10 +82,15 @@ def _find_files(path: str, folder: Path, limits: Limits) -> list[Path]:
     if not glob.has_magic(path):
         raise FileNotResolved(f"file {str(exact)!r} not found{nearest_file(exact, folder)}")
     pattern = expand_home(path)
-    matches = _Matches(limits.entries).of(pattern, Path(pattern.anchor) if pattern.anchor else folder)
+    matches = matcher.of(pattern, Path(pattern.anchor) if pattern.anchor else folder)
     files = sorted(match for match in matches if match.is_file() and not in_kernel_folder(match))
     if not files:
         raise FileNotResolved(f"no file matches {str(exact)!r}{' (only folders do)' if matches else ''}")
+    return list(_bounded(files, path, limits))
+
+
+def _bounded(files: Collection[Path], path: str, limits: Limits) -> Collection[Path]:
+    """The files as they are. Raises FileNotResolved if there are too many."""
     if len(files) > limits.files:
         raise FileNotResolved(
             f"{path!r} matches {len(files):,} files; at most {limits.files:,} are read: match fewer, or join them in one file"

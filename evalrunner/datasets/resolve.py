@@ -268,7 +268,8 @@ class DatasetResolver:
                 kind = self.spec.type or "jsonl"
                 self.spooled = self._spool(kind)
                 return self._builtin(self.spooled, kind, "stdin")
-            refuse_address(path)
+            for each in self.spec.paths:
+                refuse_address(each)
             files = self._find_files(path)
         except FileNotResolved as missing:
             self.report("path", str(missing))
@@ -300,7 +301,9 @@ class DatasetResolver:
 
     def _find_files(self, path: str) -> list[Path]:
         """The files of a path or glob. Raises FileNotResolved, also for one that an untrusted suite may not read."""
-        files = find_files(path, self.folder, limits=self.limits)
+        listed = self.spec.files or (path,)
+        found = (file for each in listed for file in find_files(each, self.folder, limits=self.limits))
+        files = list(dict.fromkeys(found))  # a file that is listed twice is read once
         for file in files:
             if self.restrictions is not None and (refusal := self.restrictions.file_refusal(file)) is not None:
                 raise FileNotResolved(f"{str(file)!r} {refusal}, which --untrusted refuses")
@@ -355,7 +358,7 @@ class DatasetResolver:
                 return [str(self.spooled)]
             return [str(file) for file in self._find_files(path)]
         except FileNotResolved as missing:
-            if path == STDIN:
+            if path == STDIN or self.spec.files:
                 self.report("path", str(missing))
                 return []
             return [path]

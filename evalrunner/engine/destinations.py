@@ -227,11 +227,11 @@ def _proxies() -> Iterator[tuple[str, str]]:
 def _files(suite: Suite, document: Document) -> Iterator[tuple[Path, str]]:
     """The files that a suite reads, with what they are for. Those that do not exist are listed too."""
     dataset, folder = suite.dataset, suite.folder
-    if dataset.path is not None and dataset.path != "-":
+    for written in dataset.paths if dataset.path != "-" else ():
         try:
-            found = find_files(dataset.path, folder)
+            found = find_files(written, folder)
         except (FileNotResolved, OSError, ValueError):
-            found = [folder / dataset.path]
+            found = [folder / written]
         yield from ((path, "dataset") for path in found)
     yield from ((path, "prompt") for path in document.files)
     for target in suite.targets:

@@ -194,6 +194,10 @@ def _dataset() -> Schema:
         source = load("dataset_sources", name)
         fields[name] = {**TEXT, "description": first_line(source).rstrip(".")}
         fields.update(schema_of_options(factory_options(source), option_docs(source)))
+    fields["path"] = {
+        "anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}],
+        "description": fields["path"]["description"],
+    }
     fields["rows"]["items"] = {"type": "object", "properties": {"checks": {"$ref": "#/$defs/checks"}}}
     mapping = {"type": "object", "properties": fields, "additionalProperties": True}
     return {"anyOf": [{**TEXT, "description": "File, glob, or - for standard input"}, mapping]}

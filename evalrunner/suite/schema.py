@@ -69,10 +69,10 @@ class DatasetSpec:
     """One of `path`, `rows` and an external source; `type` picks a reader where the file name does not.
 
     `source` is a name of the plug-in group `dataset_sources`, `reference` what the suite gives it, such as a run's id.
-    `keep_clusters`: a shuffle moves whole clusters.
+    `keep_clusters`: a shuffle moves whole clusters. `files` are the files and globs of a list, which `path` joins for messages.
     """
 
-    path: str | None = key("File, glob, or - for standard input", path=True)
+    path: str | None = key("File, glob, list of them, or - for standard input", path=True)
     rows: tuple[Mapping[str, Any], ...] | None = key("The rows, inline")
     type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, xlsx, yaml, or a reference to a custom one")
     columns: ColumnsSpec = key("Source columns of id, input, expected, messages and checks", default=ColumnsSpec())
@@ -89,6 +89,12 @@ class DatasetSpec:
     reference: str = ""
     source_options: Mapping[str, Any] = EMPTY
     keep_clusters: bool = False
+    files: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files and globs: those of a list, or the path alone."""
+        return self.files or (() if self.path is None else (self.path,))
 
 
 @dataclass(frozen=True, slots=True)

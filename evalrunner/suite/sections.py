@@ -52,12 +52,28 @@ def read_dataset(reader: SectionReader, data: Any, path: KeyPath) -> DatasetSpec
         others = "".join(f", {name!r} (a dataset of {name})" for name in known_names("dataset_sources"))
         reader.report(path, f"needs one of 'path' (a file), 'rows' (inline rows){others}")
     external = _external_source(reader, mapping, sources[0], path) if sources else {}
-    fields = {**reader.fields(keys_of(DatasetSpec), mapping, path), **external}
+    listed = _listed_files(reader, mapping["path"], (*path, "path")) if isinstance(mapping.get("path"), list) else {}
+    single = {name: item for name, item in mapping.items() if name != "path"} if listed else mapping
+    fields = {**reader.fields(keys_of(DatasetSpec), single, path), **external, **listed}
     keys = {*keys_of(DatasetSpec), *sources[:1], *external.get("source_options", ())}
     if "where" in fields:
         for place, problem in condition_problems(fields["where"]):
             reader.report((*path, "where", *place), problem)
     return DatasetSpec(**fields, options={name: item for name, item in mapping.items() if name not in keys})
+
+
+def _listed_files(reader: SectionReader, data: list[Any], path: KeyPath) -> dict[str, Any]:
+    """The files and globs of a list, variables filled in."""
+    if not data:
+        reader.report(path, "is an empty list; name the files")
+    files = tuple(reader.text(item, (*path, place), fill=True) or "" for place, item in enumerate(data))
+    for place, file in enumerate(files):
+        if file == "-" or "://" in file:
+            what = "standard input" if file == "-" else "an address"
+            reader.report((*path, place), f"is {what}, which cannot be in a list; a list has files and globs")
+        elif not file.strip():
+            reader.report((*path, place), "is empty; name a file or a glob")
+    return {"path": ", ".join(files), "files": files}
 
 
 def _external_source(reader: SectionReader, data: Mapping[str, Any], name: str, path: KeyPath) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from evalrunner.egress import Address, EgressPolicy
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import NEGATION, is_negation, known_names
+from evalrunner.storage import expand_braces
 from evalrunner.suite.environment import OPENAI_URL, VARIABLE, VARIABLE_NAME, keys_of_provider, provider_of
 from evalrunner.suite.options import RunOptions
 from evalrunner.suite.provider_hosts import PROVIDER_HOSTS, named_addresses
@@ -289,8 +290,15 @@ class _Audit:
         place = (*path, "path") if isinstance(self.document.data.get("dataset"), Mapping) else path
         if spec.path == STDIN:
             self.refuse(place, "reads standard input", advice="pass --set dataset.path=- yourself")
-        elif spec.path is not None and (refusal := self.restrictions.path_refusal(spec.path, self.folder)) is not None:
-            self.refuse(place, f"{spec.path!r} {refusal}", advice=FILE_ADVICE.format(dotted(("dataset", "path"))))
+            return
+        try:
+            paths = [path for written in spec.paths for path in expand_braces(written)]
+        except ValueError as wrong:
+            self.document.problem(place, str(wrong))
+            return
+        for written in paths:
+            if (refusal := self.restrictions.path_refusal(written, self.folder)) is not None:
+                self.refuse(place, f"{written!r} {refusal}", advice=FILE_ADVICE.format(dotted(("dataset", "path"))))
 
     def baseline(self, spec: GateSpec) -> None:
         reference, path = spec.baseline or "", (*spec.key_path, "baseline")
