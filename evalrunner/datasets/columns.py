@@ -24,6 +24,7 @@ from evalrunner.storage import KeyTable, canonical_json
 from evalrunner.suite.schema import ColumnSpec, ColumnsSpec
 from evalrunner.suite.yaml import parse_document
 
+CHECKS = "checks"  # the role of a column, and its name unless `columns:` maps another
 MAX_COLUMNS_NAMED = 12  # in an error; a wide table has hundreds
 COMMON_INPUT_NAMES = ("question", "prompt", "query", "instruction", "problem", "text", "user_input", "q")
 JSON_STARTS = frozenset('["{')  # of what is no plain answer; numbers and words are their own text
@@ -66,9 +67,9 @@ class ColumnMapper:
         self._get_id = _single(columns.id, "id")
         self._get_input = _single(columns.input, "input")
         self._get_messages = _single(columns.messages, "messages")
-        self.checks_column = _names(columns.checks, "checks")[0]
-        self._get_checks = _single(columns.checks, "checks")
-        if columns.checks is None and any("checks" in _names(one, "") for one in _other_roles(columns)):
+        self.checks_column = _names(columns.checks, CHECKS)[0]
+        self._get_checks = _single(columns.checks, CHECKS)
+        if columns.checks is None and any(CHECKS in _names(one, "") for one in _other_roles(columns)):
             self._get_checks, self.checks_column = _absent, ""  # the column is something else
         self._get_expected = [(name, getter(name)) for name in _names(columns.expected, "expected")]
         self._split = columns.expected.split if columns.expected is not None else None
@@ -213,6 +214,12 @@ class ColumnMapper:
         return listed and self._get_input(record) is ABSENT
 
 
+def sample_columns(columns: Iterable[str], spec: ColumnsSpec) -> tuple[str, ...]:
+    """The columns of samples, in which the column of checks has the name of its role, unless another one has it."""
+    column, names = ColumnMapper(spec, text_only=False).checks_column, tuple(columns)
+    return names if CHECKS in names else tuple(CHECKS if name == column else name for name in names)
+
+
 def parse_checks(column: str, text: str) -> Any:
     """The checks in a cell, as YAML or JSON; None for an empty one. Raises RecordError with the line inside the cell."""
     if not text or text.isspace():
@@ -223,7 +230,9 @@ def parse_checks(column: str, text: str) -> Any:
         problem = broken.problems[0]
         line = problem.where.split(":")[1:2]
         place = f" (line {line[0]} of the cell)" if line and "\n" in text.strip() else ""
-        raise RecordError(f"has a column {column!r} that is not YAML{place}: {problem.message}") from None
+        message = problem.message.removeprefix("is not valid YAML: ")
+        key = f"{problem.key}: " if problem.key else ""
+        raise RecordError(f"has a column {column!r} that is not YAML{place}: {key}{message}") from None
     if isinstance(data, str):
         return [data]
     if not isinstance(data, list | dict):
@@ -236,10 +245,19 @@ def _parsed_checks(text: str) -> Any:
     """The data in a cell; cells of one text share it, as nothing changes it."""
     if text.lstrip()[:1] in JSON_STARTS:
         try:
-            return parse_cell(text)
-        except ValueError:  # a list of YAML in one line begins as one of JSON
+            value = parse_cell(text)
+            json.loads(text, object_pairs_hook=_without_repeats)
+            return value
+        except ValueError:  # a list of YAML in one line begins as one of JSON; a repeated key is reported by its reader
             pass
-    return parse_document(text, file="cell", base=("dataset", "rows")).data
+    document = parse_document(text, file="cell", base=("dataset", "rows"))
+    document.raise_problems()  # such as a repeated key
+    return document.data
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("duplicate key")
 
 
 def _structured(column: Any, text: str) -> Any:

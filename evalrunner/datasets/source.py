@@ -28,6 +28,7 @@ from evalrunner.datasets.columns import (
     getter,
     is_list,
     known_columns,
+    sample_columns,
 )
 from evalrunner.datasets.conditions import SearchFailed, compile_where
 from evalrunner.datasets.csv import DelimitedReader
@@ -144,9 +145,8 @@ class SampleSource:
             raise SuiteError(problems or [self._empty_reason(report)])
         self._repeats, self._count = ids.repeats, count
         notices = (*self._rows.notices(), *_list_notices(lists, report), *_duplicate_notices(ids.repeats))
-        return Scan(
-            count, tuple(report.columns), digest.hexdigest(), notices, answered, prefix_digest, tuple(report.nested)
-        )
+        columns = sample_columns(report.columns, self._spec.columns)
+        return Scan(count, columns, digest.hexdigest(), notices, answered, prefix_digest, tuple(report.nested))
 
     def _empty_reason(self, report: ScanReport) -> Problem:
         if self._selection is None or not report.rows:

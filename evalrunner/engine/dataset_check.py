@@ -48,7 +48,7 @@ EXPECTED_NAMES = frozenset(
      "referenceanswer", "goldanswer", "correctresponse", "referenceoutput", "referenceoutputs", "expecteds"}
 )  # fmt: skip
 # Checks per row in other tools: a column of each assertion (promptfoo's CSV files), or a list of them
-CHECK_COLUMN = re.compile(r"asserts?|assertions?|assert_?set|__(expected|metric|threshold|config)\w*", re.IGNORECASE)
+CHECK_COLUMN = re.compile(r"(?i)(check|assert|assertion)s?|assert_?set|__(expected|metric|threshold|config)\w*")
 NESTED_CHECKS = re.compile(r"asserts?|assertions?", re.IGNORECASE)
 TEMPLATE_COMMENT = re.compile(r"\{%-?\s*raw.*?endraw\s*-?%\}|\{\{.*?\}\}|(\{#.*?#\})", re.DOTALL)
 WORD = r"\s*([A-Za-z_][\w.]*)\s*"
@@ -245,7 +245,7 @@ class DatasetCheck:
 
     def _unread_checks(self, columns: Collection[str], nested: Iterable[str]) -> Iterator[tuple[KeyPath, str]]:
         """Path and name of each column that looks like checks of its row and that nothing reads."""
-        names = [name for name in columns if CHECK_COLUMN.fullmatch(name)]
+        names = [name for name in columns if CHECK_COLUMN.fullmatch(name) and name != CHECKS]
         names += [name for name in nested if NESTED_CHECKS.fullmatch(name.rpartition(".")[2])]
         if not names or self.rescored or self._custom_code_reads_samples():
             return

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalrunner.baselines.file import Baseline, RunRef, SampleKey
-from evalrunner.datasets.columns import digest_line
+from evalrunner.datasets.columns import CHECKS, digest_line
 from evalrunner.datasets.source import SampleSelection, SampleSource, Scan
 from evalrunner.domain import EMPTY, Cell, Completion, Declaration, Row, Sample, Target, row_name
 from evalrunner.endpoints.factory import EndpointHandle
@@ -151,6 +151,8 @@ class StoredSamples:
         digest = hashlib.sha256()
         for sample in self.samples:
             columns.update(dict.fromkeys(str(name) for name in sample.metadata))
+            if sample.checks is not None:
+                columns.setdefault(CHECKS)
             digest.update(digest_line(sample) + b"\n")
             if problems := check(sample):
                 raise SuiteError(f"sample {sample.id!r}: {problems[0]}")

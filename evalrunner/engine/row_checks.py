@@ -22,7 +22,7 @@ from evalrunner.scorers.call import UNDEFINED_RESULT, BoundScorer, call_async, c
 from evalrunner.scorers.checks import NO_CHECKS, NOT_NAMED, AnyResult, CheckResult, GroupResult, PassRule, RowVerdict
 from evalrunner.scorers.instances import OptionProblem, ScorerInstances
 from evalrunner.scorers.option_templates import OptionTemplates, names_of
-from evalrunner.suite.checks import ChecksReader, main_option
+from evalrunner.suite.checks import ChecksReader, is_type, main_option
 from evalrunner.suite.conditions import condition_columns, has_pattern
 from evalrunner.suite.schema import AnyCheck, CheckGroup, CheckSpec, ChecksSpec, KeyPath, ModelSpec
 from evalrunner.suite.yaml import Document, dotted
@@ -73,6 +73,13 @@ class Leaf:
     templates: OptionTemplates
     of_suite: bool
     ready: ReadyCheck | None = None
+
+    def lacks_answer(self, sample: Sample) -> bool:
+        """Whether it is a row's own check with an empty value, as `contains: #5` in YAML, and nothing else to compare with."""
+        ready = self.ready
+        if ready is None or self.of_suite or not self.spec.empty or sample.expected:
+            return False
+        return ready.bound.scorer.declaration.needs_expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +203,9 @@ class RowChecks:
             spec = ChecksReader(report).read(sample.checks)
             row = CompiledChecks(self._compile(spec.checks, report, of_suite=False), spec.threshold)
             if problems:
-                plain = not isinstance(sample.checks, list | dict) or all(isinstance(one, str) for one in sample.checks)
+                plain = not isinstance(sample.checks, list | dict) or all(
+                    isinstance(one, str) and not is_type(one) for one in sample.checks
+                )
                 data = "; if the column holds no checks, set columns: {checks: ''}" if plain else ""
                 raise CheckProblem("; ".join(problems) + data)
             self._rows[key] = row
@@ -260,7 +269,8 @@ class RowChecks:
         names: dict[str, Any] = {}
         for checks in (self.suite, row):
             for leaf in checks.leaves() if checks is not None else ():
-                if leaf.ready is not None and not isinstance(leaf.ready.bound.scorer.function, SampleValidator):
+                is_ready = leaf.ready is not None and not isinstance(leaf.ready.bound.scorer.function, SampleValidator)
+                if is_ready and not leaf.lacks_answer(sample):
                     continue
                 if leaf.spec.where and not applies(leaf.spec.where, sample):
                     continue
@@ -275,6 +285,9 @@ class RowChecks:
             ready = self.make(leaf, names)
             function: object = ready.bound.scorer.function
             problem = function.check(sample) if isinstance(function, SampleValidator) else None
+            if leaf.lacks_answer(sample):
+                kind = leaf.spec.type
+                problem = f"{kind!r} is empty, and the row has no expected answer; write {{{kind}: TEXT}}, in quotes if it begins with a sign"
         except CheckProblem as wrong:
             problem = str(wrong)
         if not problem:  # that of a judge is reported at the judge

@@ -13,6 +13,7 @@ from itertools import accumulate, repeat
 from pathlib import Path
 from typing import IO, Any
 
+from evalrunner.datasets.columns import CHECKS
 from evalrunner.datasets.json import parse_list
 from evalrunner.datasets.records import TABLE_END, TABLE_START
 from evalrunner.domain import Completion, Row
@@ -75,7 +76,8 @@ class TableShape:
             "id": sample.id, "target": row.target, "epoch": row.epoch, "input": sample.input if isinstance(sample.input, str) else plain_text(sample.input),
         }  # fmt: skip
         for name, column in self.samples.items():
-            record[column] = _plain(sample.metadata.get(name))
+            own = sample.checks if name == CHECKS else None
+            record[column] = _plain(sample.metadata.get(name, own))
         record["expected"] = expected_text(sample.expected)
         record["output"] = answer.text if isinstance(answer, Completion) else None
         if self.extracting:

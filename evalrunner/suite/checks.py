@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias, get_args
 
@@ -179,6 +180,11 @@ class ChecksReader:
         """One check or group; None and its problems."""
         if isinstance(data, str):
             kind = data.strip()
+            scorer, _, value = kind.partition(":")
+            if value and main_option(split_negation(scorer)[0]) is not None:
+                entry = f"{scorer}: {value.strip()[:80]}"
+                self.report(path, f"is text; write {entry} with a space after the colon, and no quotes around both")
+                return None
             if not is_type(kind):
                 quoted = f"; for a text to look for, write {{contains: {describe_value(kind)}}}" if " " in kind else ""
                 self.report(path, unknown_type(kind) if not quoted else f"unknown check {kind[:80]!r}{quoted}")
@@ -195,7 +201,11 @@ class ChecksReader:
         has_own_model = any(data.get("type", name) in OWN_MODEL for name in data)
         keys = tuple(name for name in self.keys if name != "model") if has_own_model else self.keys
         form = read_form(data, keys, path, self.report)
-        return None if form is None else self._check(form, path)
+        if form is None:
+            return None
+        check = self._check(form, path)
+        empty = "type" not in data and data[form.type] is None
+        return replace(check, empty=True) if empty and check is not None else check
 
     def _group(self, rule: str, data: Mapping[str, Any], path: KeyPath, depth: int) -> CheckGroup | None:
         self._unknown(data, self.group_keys, path)

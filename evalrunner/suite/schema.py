@@ -246,7 +246,7 @@ class CheckSpec:
     """A scorer applied to one row, with the rule when it passes; `negated` reverses that.
 
     `threshold` is the score from which it passes, None where the scorer declares it. A row names its `judge` or `model`, the suite
-    may describe it. `where` narrows a check of the suite to some rows.
+    may describe it. `where` narrows a check of the suite to some rows. `empty`: it is written with a value that is none.
     """
 
     type: str
@@ -261,6 +261,7 @@ class CheckSpec:
     on_no_answer: NoAnswer | None = None
     args: Mapping[str, Any] = EMPTY
     where: Mapping[str, Any] = EMPTY
+    empty: bool = False
     key_path: KeyPath = ()
 
 

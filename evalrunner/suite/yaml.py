@@ -194,7 +194,8 @@ class Document:
 def _place(problem: Problem) -> tuple[int, int, str]:
     parts = problem.where.rsplit(":", 2)
     numbers = [int(part) for part in parts[1:] if part.isdigit()]
-    return (numbers[0], numbers[1], str(problem)) if len(numbers) == 2 else (0, 0, str(problem))
+    line, column = numbers if len(numbers) == 2 else (0, *numbers[:1], 0)[:2]  # a line of data has no column
+    return line, column, str(problem)
 
 
 def dotted(path: KeyPath) -> str:
