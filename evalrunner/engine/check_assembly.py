@@ -53,7 +53,7 @@ class CheckJudges:
             raise CheckProblem(f"{kind!r} asks a model; name it with model:")
         if spec is None:
             raise CheckProblem(f"{kind!r} needs a judge; add judge: MODEL to the suite, or pass --judge MODEL")
-        key = (id(spec), kind, role, bound.scorer.calibration_examples, id(bound.scorer.calibration))
+        key = (id(spec), kind, role, repr(bound.scorer.calibration_examples), id(bound.scorer.calibration))
         panel = self.panels.get(key)
         if panel is None:
             panel = self.panels[key] = self._open(spec, kind, bound, is_model=is_model)

@@ -128,3 +128,28 @@ def test_model_of_a_check_is_listed_limited_and_its_key_is_in_no_file(monkeypatc
         assert secret not in listed.out + done.out + done.err
         for path in Path().rglob("*"):
             assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+
+
+def test_examples_of_a_check_replace_the_general_check_of_its_judge() -> None:
+    def judge(request: Any, _nth: int) -> Action:
+        text = request["messages"][-1]["content"]
+        if request["model"] == "m":
+            return Answer("Gladly.")
+        verdict = "fail" if "Go away" in text else "pass"
+        return Answer(json.dumps({"reasons": "r", "verdict": verdict}))
+
+    examples = [{"answer": "Go away.", "verdict": "fail"}, {"answer": "With pleasure.", "verdict": "pass"}]
+    with ScriptedServer(judge) as server:
+        model = {"model": "m", "base_url": server.base_url}
+        suite = {
+            "name": "c", "dataset": {"rows": [{"input": "a"}, {"input": "b", "checks": [{"rubric": "Is kind.", "examples": examples, "name": "kind"}]}]},
+            "target": model, "judge": {**model, "model": "j"}, "checks": [{"rubric": "Is polite.", "examples": examples, "name": "polite"}],
+        }  # fmt: skip
+        Path("c.yaml").write_text(json.dumps(suite))
+        done = command("run", "c.yaml", "--json")
+    assert done.code == 0, done.err
+    (target,) = json.loads(done.out)["targets"].values()
+    assert {item["name"]: item["value"] for item in target["metrics"] if item["scorer"] in ("polite", "kind")} == {
+        "polite/v1/mean": 1.0,
+        "kind/v1/mean": 1.0,
+    }
