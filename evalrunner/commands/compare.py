@@ -174,6 +174,7 @@ def _candidates(runs: Sequence[ComparedRun]) -> Iterator[Candidate]:
                 run=run.folder.id,
                 models=tuple(dict.fromkeys(filter(None, [target.model, *target.served_models]))),
                 differs=tuple(part_differences(first, definition[name])),
+                prompt=target.prompt_name,
             )
 
 

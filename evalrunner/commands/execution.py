@@ -368,6 +368,7 @@ def compare_targets(
             target=target.name,
             models=_names(target.model, usage.of_target(target.name).served_models),
             differs=tuple(part_differences(defined[plan.targets[0].name], defined[target.name])),
+            prompt=plan.provenance.targets[target.name].prompt_name,
         )
         for target in plan.targets
     ]

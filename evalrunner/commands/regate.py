@@ -32,7 +32,8 @@ from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.summary import Design, Measure, Summary, builtin_measures, summarize
 from evalrunner.suite.environment import suite_environment
 from evalrunner.suite.gates import read_gates
-from evalrunner.suite.loader import open_suite, target_name
+from evalrunner.suite.loader import open_suite
+from evalrunner.suite.matrix import target_items
 from evalrunner.suite.options import RunOptions, with_trust_of
 from evalrunner.suite.schema import GateSpec
 from evalrunner.suite.sections import read_address
@@ -66,7 +67,7 @@ def reevaluate_gates(
     if restrictions is not None:
         refuse_baselines(specs, document, restrictions, base)
     specs = _with_baseline(specs, baseline)
-    document.excluded_targets.update(_target_names(data) - set(run.targets))
+    document.excluded_targets.update(target_items(data).keys() - set(run.targets))
     measures, design = run.measures, _design(run, data)
     builder = GateBuilder(
         document,
@@ -203,12 +204,6 @@ def _tracker_addresses(
     names = {scheme_of(spec.baseline) for spec in specs if spec.baseline and baseline_source(spec.baseline) is not None}
     section = data.get("tracking") if reader.document.restrictions is None else None
     return {name: given.get(name) or read_address(reader, section, name) for name in names}
-
-
-def _target_names(data: Mapping[str, Any]) -> set[str]:
-    """The names of the targets of a suite."""
-    items = data["targets"] if isinstance(data.get("targets"), list) else [data.get("target")]
-    return {name for item in items if (name := target_name(item)) is not None}
 
 
 def _design(run: RunRecord, data: Mapping[str, Any]) -> Design:

@@ -7,13 +7,13 @@ are shown with the p-value of each test alone, and do not enter a ranking.
 from __future__ import annotations
 
 import heapq
-import math
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final, TypeAlias
 
+from evalrunner.compare.matrix import Crossing, averaged, crossings, mean
 from evalrunner.compare.missing import MissingScores, count_missing, missing_causes, missing_text
 from evalrunner.compare.pairs import CandidateScores, Scale, pair_scores, samples_to_separate, unpaired_scores
 from evalrunner.compare.result import (
@@ -22,6 +22,7 @@ from evalrunner.compare.result import (
     Candidate,
     ComparedMetric,
     Comparison,
+    Factor,
     Pair,
     ParetoFront,
     Ranking,
@@ -95,6 +96,9 @@ def compare(
         ),
         notes=tuple(_notes(summary, metrics, costs, wanted, paired=paired)),
         most_different=_most_different(metrics, scores) if paired else (),
+        factors=tuple(table.factor(crossing, compared_metrics, scores) for crossing in crossings(candidates))
+        if paired
+        else (),
     )
 
 
@@ -179,6 +183,54 @@ class _Table:
             slice=where,
         )
 
+    def factor(self, crossing: Crossing, readings: Sequence[ComparableMetric], scores: Mapping[str, Sides]) -> Factor:
+        """The models of a matrix over all prompts, or the prompts over all models, with a family of their own."""
+        metrics: list[ComparedMetric] = []
+        for reading in readings:
+            graded = replace(self.scale(reading), binary=False)  # a mean over several candidates is no 0 or 1
+            epochs = sum(self.epochs_of(name) for name in crossing.members[crossing.levels[0]])
+            sides = {
+                level: averaged([scores[reading.name][name] for name in names], graded, epochs=self.summary.epochs)
+                for level, names in crossing.members.items()
+            }
+            metrics.append(self._averaged_metric(reading, sides, graded, epochs))
+        adjusted, family = _adjusted(metrics, paired=True)
+        return Factor(
+            kind=crossing.kind, levels=crossing.levels, others=crossing.others, metrics=adjusted, family=family
+        )
+
+    def _averaged_metric(self, reading: ComparableMetric, sides: Sides, scale: Scale, epochs: int) -> ComparedMetric:
+        def pair(names: tuple[str, str]) -> Pair:
+            first, second = (sides[name] for name in names)
+            universe = scale.samples(first, second)
+            missing = [count_missing(sides[name], universe, epochs=epochs, causes=()) for name in names]
+            unknown = not scale.bounded and max(side.share for side in missing) > MAX_MISSING
+            result = pair_scores(names, first, second, scale)
+            p_missing = 1.0 if unknown and result.p_value is not None else result.p_missing
+            return replace(result, missing=missing_text(names, missing), p_missing=p_missing)
+
+        declaration = reading.measure.declaration
+        return ComparedMetric(
+            name=reading.name,
+            scorer=reading.measure.name,
+            aggregate=reading.aggregate,
+            reducer=reading.reducer.name,
+            unit=declaration.unit,
+            higher_is_better=declaration.higher_is_better,
+            values={
+                level: Metric(
+                    reading.name,
+                    reading.measure.name,
+                    reading.aggregate,
+                    mean(list(side.values.values())),
+                    len(side.values),
+                )
+                for level, side in sides.items()
+                if side.values
+            },
+            pairs=tuple(pair(two) for two in combinations(sides, 2)),
+        )
+
     def scale(self, reading: ComparableMetric, population: frozenset[int] | None = None) -> Scale:
         """The scale of a metric, with the samples of a slice or of the dataset."""
         estimand = reading.estimand(self.summary)
@@ -231,14 +283,8 @@ class _Table:
             every = scale.population - side.skipped | side.places
             if side.worst or len(every) > len(side.values):
                 ends = [side.ends(place, scale.worst_and_best) for place in every]
-                result[name] = _mean([worst for worst, _ in ends]), _mean([best for _, best in ends])
+                result[name] = mean([worst for worst, _ in ends]), mean([best for _, best in ends])
         return result
-
-
-def _mean(numbers: Sequence[float]) -> float:
-    """The mean of those that are not left out; infinite if one is, NaN without any."""
-    kept = [number for number in numbers if not math.isnan(number)]
-    return math.fsum(kept) / len(kept) if kept else math.nan
 
 
 def _adjusted(metrics: Sequence[ComparedMetric], *, paired: bool) -> tuple[tuple[ComparedMetric, ...], int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from evalrunner.domain import Metric
 
@@ -43,7 +43,8 @@ _WORD = {name: re.compile(rf"(?:^|[^a-z0-9])(?:{pattern})", re.IGNORECASE) for n
 class Candidate:
     """A target of a run that is compared. `run` is None if all are of one run; `differs` is against the first candidate.
 
-    `models` are the names of its model: in the suite, and as served.
+    `models` are the names of its model: in the suite, and as served. `prompt` is the name of its prompt, where the suite
+    asks every model with several; the name of the candidate is then `model/prompt`.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Candidate:
     run: str | None = None
     models: tuple[str, ...] = ()
     differs: tuple[str, ...] = ()
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,10 +165,29 @@ class ParetoFront:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Factor:
+    """One side of a matrix of models and prompts: its `levels` compared, each by its mean score over all `others`.
+
+    `kind` is what the levels are, `model` or `prompt`. `family` is the number of tests of Holm's correction of this factor.
+    """
+
+    kind: Literal["model", "prompt"]
+    levels: tuple[str, ...]
+    others: tuple[str, ...]
+    metrics: tuple[ComparedMetric, ...]
+    family: int
+
+    def metric(self, name: str) -> ComparedMetric | None:
+        """Its metric of that name."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Compared candidates. `metrics` are the family; `costs` (latency, tokens, money) and `slices` are outside of it.
 
-    `family` is the number of tests of Holm's correction. `warnings` are threats to validity, `notes` other remarks.
+    `family` is the number of tests of Holm's correction; `factors` are the models and the prompts of a matrix, each with a
+    family of its own. `warnings` are threats to validity, `notes` other remarks.
     `most_different` are positions of samples in the dataset, the most different scores first.
     """
 
@@ -181,6 +202,7 @@ class Comparison:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     most_different: tuple[int, ...] = field(default=(), compare=False)
+    factors: tuple[Factor, ...] = ()
 
     def led_by(self, scorer: str) -> Comparison:
         """The comparison with the metrics of a scorer first, which rank the leaderboard."""
@@ -200,6 +222,10 @@ class Comparison:
             "warnings": list(self.warnings),
             "notes": list(self.notes),
             "most_different": list(self.most_different),
+            "factors": [
+                {**asdict(replace(item, metrics=())), "metrics": [_metric_to_json(one) for one in item.metrics]}
+                for item in self.factors
+            ],
         }
 
     @classmethod
@@ -217,6 +243,10 @@ class Comparison:
             warnings=tuple(data["warnings"]),
             notes=tuple(data["notes"]),
             most_different=tuple(data["most_different"]),
+            factors=tuple(
+                Factor(**{**_with_tuples(item), "metrics": _metrics_from_json(item["metrics"])})
+                for item in data.get("factors", ())
+            ),
         )
 
 

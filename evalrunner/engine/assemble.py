@@ -358,9 +358,9 @@ class Assembler:
         merged = {**suite.params, **spec.model.params}
         before = len(self.document.problems)
         opened = self._open(suite, replace(spec.model, params=merged))
-        if opened is None and (hint := nearest(spec.name, self.document.excluded_targets)):
+        if opened is None and (hint := nearest(spec.model.name, self.document.excluded_targets)):
             del self.document.problems[before:]  # the name is a misspelled target, not a model
-            self.document.problem(spec.key_path, f"the suite has no target {spec.name!r}{hint}")
+            self.document.problem(spec.key_path, f"the suite has no target {spec.model.name!r}{hint}")
         if prompt is None or opened is None:
             return None
         params = {name: value for name, value in merged.items() if value is not None}

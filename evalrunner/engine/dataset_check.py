@@ -494,7 +494,7 @@ def unused_settings(suite: Suite, scorers: Sequence[PlannedScorer]) -> Iterator[
     for name in suite.prices:
         if name not in known and (hint := nearest(name, known)):
             yield f"prices: no model {name!r} in this suite{hint}"
-    if suite.prompt is not None and typed:
+    if (suite.prompt is not None or suite.prompts) and typed:
         plural = "s" if len(typed) > 1 else ""
         yield f"the prompt is not sent to target{plural} {_listed(typed)}; prompts are for models"
     elif suite.prompt is not None and all(target.prompt is not None for target in suite.targets):

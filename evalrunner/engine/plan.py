@@ -459,6 +459,7 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProv
             options=_changed_answers(spec) or None,
             prompt=None if target.prompt is None else _templates(target.prompt.parts),
             prompt_digest=None if target.prompt is None else target.prompt.digest,
+            prompt_name=spec.prompt_name,
         )
     addresses = {name: text for name in ("url", "uri") if has_variable(str(text := spec.public.get(name, "")))}
     options = {**spec.options, **addresses}  # variables by name

@@ -49,7 +49,11 @@ class GateBuilder:
         report = self.document.problem
         if spec.target is not None and spec.target not in self.targets:
             known = ", ".join(one_line(name, 60) for name in self.targets)
-            hint = nearest(spec.target, self.targets) or f"; it has {known}"
+            combined = [name for name in self.targets if name.startswith(f"{spec.target}/")]
+            hint = (
+                f"; with its prompts it is {' and '.join(combined)}" if combined else nearest(spec.target, self.targets)
+            )
+            hint = hint or f"; it has {known}"
             report((*spec.key_path, "target"), f"no target {spec.target!r} in this suite{hint}")
         if spec.slice is not None and (column := next(iter(spec.slice))) not in self.design.slices:
             known = nearest(column, self.design.slices) or (

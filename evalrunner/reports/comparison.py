@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evalrunner.domain import Metric, Row
 from evalrunner.formatting import DASH, counted, interval, money, number, one_line, signed, styled
-from evalrunner.reports.conclusions import conclusions, cost_conclusion
+from evalrunner.reports.conclusions import conclusions_of, cost_conclusion
 from evalrunner.reports.metric_tables import leaderboard, metric_lines, screen_names
 from evalrunner.reports.row_lines import Paragraph, RowLines, change_line, output_with_status
 from evalrunner.reports.text_table import Column, TextTable
@@ -75,6 +75,7 @@ def adjustment_note(comparison: Comparison) -> str:
     missing = any(pair.missing for metric in comparison.metrics for pair in metric.pairs)
     return (
         f"95% CIs are unadjusted. p-values: Holm-adjusted over {counted(comparison.family, 'test')}"
+        + "".join(f", and over {counted(each.family, 'test')} of {each.kind}s" for each in comparison.factors)
         + (", with missing scores against the better target" if missing else "")
         + f". Bold: significantly better (p < {comparison.alpha:g}). Same letter: no significant difference."
     )
@@ -140,7 +141,7 @@ def _conclusion_lines(comparison: Comparison, *, verbose: bool) -> Iterator[Rend
     for place, metric in enumerate(comparison.metrics):
         if place < MAX_CONCLUDED or verbose:
             best = metric.ranking is not None and metric.ranking.best is not None
-            lines = [(line, best and not number) for number, line in enumerate(conclusions(metric))]
+            lines = [(line, best and not number) for number, line in enumerate(conclusions_of(comparison, metric))]
             if lines:
                 texts[one_line(names[metric.name], 60)] = lines
     if more := len(comparison.metrics) - len(texts) if len(comparison.metrics) > MAX_CONCLUDED and not verbose else 0:

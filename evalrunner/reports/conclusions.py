@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from evalrunner.formatting import counted, one_line
+from evalrunner.formatting import counted, number, one_line
 
 if TYPE_CHECKING:
     from evalrunner.compare.result import ComparedMetric, Comparison, Pair
@@ -37,6 +37,43 @@ def conclusions(metric: ComparedMetric) -> Iterator[str]:
     yield from (f"{one_line(doubt, 400)}." for doubt in first)
     if len(doubts) > len(first):
         yield f"{len(doubts) - len(first)} more pairs are not conclusive: missing answers could reverse them."
+
+
+def conclusions_of(comparison: Comparison, metric: ComparedMetric) -> Iterator[str]:
+    """The sentences about a metric: of a matrix those about its prompts and models and a short one about its targets."""
+    crossed = False
+    for factor in comparison.factors:
+        found = factor.metric(metric.name)
+        if found is not None and found.ranking is not None:
+            crossed = True
+            values = ", ".join(
+                f"{one_line(name, MAX_NAME)} {number(found.values[name].value)}"
+                for name in found.ranking.order
+                if name in found.values
+            )
+            over = counted(len(factor.others), "prompt" if factor.kind == "model" else "model")
+            yield " ".join([f"{factor.kind.capitalize()}s, each over {over}: {values}.", *conclusions(found)])
+    if crossed and metric.ranking is not None:
+        yield _summary_of_pairs(metric)
+    else:
+        yield from conclusions(metric)
+
+
+def _summary_of_pairs(metric: ComparedMetric) -> str:
+    """How many pairs of targets differ, and which ones may be the best."""
+    differing = sum(1 for pair in metric.pairs if pair.better is not None)
+    doubtful = sum(1 for pair in metric.pairs if pair.doubt is not None)
+    doubts = f"; missing answers could reverse {doubtful:,} more" if doubtful else ""
+    text = f"Targets: {differing:,} of {counted(len(metric.pairs), 'pair')} differ{doubts}."
+    order = () if metric.ranking is None else metric.ranking.order
+    if not order or metric.values.get(order[0]) is None:
+        return text
+    equals = [name for name in order[1:] if metric.pair(order[0], name).better is None]
+    best = one_line(order[0], MAX_NAME)
+    if not equals:
+        return f"{text} {best} is better than all others."
+    rest = _joined(equals) if len(equals) <= MAX_PAIRS else f"{counted(len(equals), 'other')}"
+    return f"{text} {best} leads, but is not significantly better than {rest}."
 
 
 def cost_conclusion(comparison: Comparison) -> str | None:

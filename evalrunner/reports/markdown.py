@@ -296,7 +296,7 @@ def compared_table(comparison: Comparison) -> tuple[Sequence[str], list[tuple[st
 def conclusion_lines(comparison: Comparison) -> Iterator[str]:
     """For each metric the order with its signs, then what its pairs show; then cost and Pareto-optimality."""
     from evalrunner.reports.comparison import pareto_lines
-    from evalrunner.reports.conclusions import conclusions, cost_conclusion
+    from evalrunner.reports.conclusions import conclusions_of, cost_conclusion
 
     for metric in comparison.metrics:
         ranking = metric.ranking
@@ -305,7 +305,7 @@ def conclusion_lines(comparison: Comparison) -> Iterator[str]:
         parts = [code(ranking.order[0], 60)]
         for sign, name in zip(ranking.signs, ranking.order[1:], strict=True):
             parts += ["&gt;" if sign == ">" else sign, code(name, 60)]
-        sentences = [inline(line, 600) for line in conclusions(metric)]
+        sentences = [inline(line, 600) for line in conclusions_of(comparison, metric)]
         yield " ".join([f"{inline(metric.name, 60)}: {' '.join(parts)}.", *sentences])
     cost = cost_conclusion(comparison)
     if cost is not None:

@@ -79,8 +79,8 @@ class DatasetProvenance:
 class TargetProvenance:
     """What a target was. `files` maps custom code to its sha256; `served_models` are the names its answers came under.
 
-    A target that asks a model has `prompt`, its templates by role, and `prompt_digest`, their sha256. `options` is None
-    for a model.
+    A target that asks a model has `prompt`, its templates by role, and `prompt_digest`, their sha256; `prompt_name` is its name
+    among the prompts of the suite. `options` is None for a model.
     """
 
     type: str
@@ -92,6 +92,7 @@ class TargetProvenance:
     files: Mapping[str, str] = EMPTY
     prompt: tuple[Mapping[str, str], ...] | None = None
     prompt_digest: str | None = None
+    prompt_name: str | None = None
     served_models: tuple[str, ...] = ()
 
 

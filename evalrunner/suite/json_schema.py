@@ -12,7 +12,7 @@ from evalrunner.egress import EgressPolicy
 from evalrunner.plugin_table import Group
 from evalrunner.plugins import factory_options, known_names, load, resolve
 from evalrunner.suite.models import SERVICE
-from evalrunner.suite.prompts import MESSAGE_KEYS, ROLES, SPEAKERS
+from evalrunner.suite.prompts import MESSAGE_KEYS, PROMPT_NAME, ROLES, SPEAKERS
 from evalrunner.suite.schema import (
     CacheSpec,
     ChecksSpec,
@@ -152,7 +152,8 @@ def _type(annotation: Any) -> Schema:
     if kind == Mapping[str, str]:
         return {"type": "object", "additionalProperties": PLAIN}
     if typing.get_origin(kind) is Mapping and inside[1] in DEFINITIONS:
-        return {"type": "object", "additionalProperties": _type(inside[1])}
+        names = {"propertyNames": {"pattern": f"^{PROMPT_NAME.pattern}$"}} if inside[1] is PromptSpec else {}
+        return {"type": "object", "additionalProperties": _type(inside[1]), **names}
     return schema_of(annotation)
 
 

@@ -16,7 +16,7 @@ from evalrunner.errors import SuiteError, nearest
 from evalrunner.redact import register_secrets_of, without_secrets
 from evalrunner.suite import gates, models, sections  # noqa: F401  they register the readers of their keys
 from evalrunner.suite.environment import suite_environment
-from evalrunner.suite.models import default_name
+from evalrunner.suite.matrix import combined_targets, selected_items, target_items
 from evalrunner.suite.options import RunOptions, flag_of
 from evalrunner.suite.schema import DatasetSpec, KeyPath, RunSpec, Suite, TargetSpec
 from evalrunner.suite.sections import public_address, public_tracking
@@ -44,7 +44,7 @@ def open_suite(path: str | Path, options: RunOptions | None = None) -> Document:
 def _register_secrets(data: Any) -> None:
     """Register the keys that a suite has in plain text, before a problem repeats one."""
     if isinstance(data, Mapping):
-        register_secrets_of({name: item for name, item in data.items() if name not in ("dataset", "prompt")})
+        register_secrets_of({name: item for name, item in data.items() if name not in ("dataset", "prompt", "prompts")})
         if isinstance(data.get("dataset"), Mapping):
             register_secrets_of({name: item for name, item in data["dataset"].items() if name != "rows"})
 
@@ -95,6 +95,7 @@ def read_suite(document: Document) -> Suite | None:
     if document.restrictions is not None:
         refuse_untrusted(fields, document, document.restrictions, path.parent)
         document.raise_problems()  # nothing may be imported for what is refused
+    fields["targets"] = combined_targets(reader, fields.get("targets") or (), fields.get("prompts") or {})
     if _scores_nothing(fields, data):
         reader.report((), "needs 'scorers', such as scorers: [exact_match], or checks")
     if not all(fields.get(name) for name in ("dataset", "targets")):
@@ -160,7 +161,7 @@ def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: A
     if "checks" in data:
         public["checks"] = _without_keys_of_judges(data["checks"])
     rows = {
-        name: public.pop(name) for name in ("dataset", "prompt") if name in public
+        name: public.pop(name) for name in ("dataset", "prompt", "prompts") if name in public
     }  # whose keys are columns and roles
     return {**without_secrets(public), **rows}
 
@@ -280,23 +281,16 @@ def _place(items: list[Any], step: str | int, path: KeyPath, flag: str) -> int:
 
 def _choose_targets(document: Document, selected: tuple[str, ...]) -> None:
     data = document.data
-    single = data.pop("target", None)
-    known = data.get("targets") if isinstance(data.get("targets"), list) else []
-    known = [*known, *([single] if single is not None else [])]
-    names = {name: item for item in known if (name := target_name(item)) is not None}
-    data["targets"] = [names.get(name, name) for name in selected]
+    names = target_items(data)
+    data.pop("target", None)
+    data["targets"] = items = selected_items(names, selected)
     document.overridden[("targets",)] = "--target"
     document.owner_paths = {path for path in document.owner_paths if path[0] not in ("target", "targets")}
-    document.owner_paths.update(("targets", place) for place, name in enumerate(selected) if name not in names)
-    document.excluded_targets.update(names.keys() - set(selected))
-
-
-def target_name(item: Any) -> str | None:
-    """The name of a target in the data of a suite."""
-    if not isinstance(item, dict):
-        return item if isinstance(item, str) else None
-    name = item.get("name") or item.get("model") or default_name(item.get("type"), item)
-    return name if isinstance(name, str) else None
+    document.owner_paths.update(
+        ("targets", place) for place, item in enumerate(items) if isinstance(item, str) and item not in names
+    )
+    chosen = {*selected, *target_items({**data, "targets": items})}
+    document.excluded_targets.update(names.keys() - chosen)
 
 
 def _set_base_url(document: Document, base_url: str) -> None:

@@ -70,7 +70,19 @@ def read_target(reader: SectionReader, item: Any, path: KeyPath) -> TargetSpec |
             model = replace(model, public={**model.public, "tools": list(tools.tools)})
     extract = item.get("extract") if isinstance(item, Mapping) else None
     reasoning = _reasoning(reader, item, path)
-    return TargetSpec(model.name, model, prompt, reasoning=reasoning, extract=extract, key_path=path)
+    prompts = _prompt_names(reader, item, path)
+    return TargetSpec(model.name, model, prompt, prompts, reasoning=reasoning, extract=extract, key_path=path)
+
+
+def _prompt_names(reader: SectionReader, item: Any, path: KeyPath) -> tuple[str, ...] | None:
+    if not isinstance(item, Mapping) or item.get("prompts") is None:
+        return None
+    names: tuple[str, ...] | None = reader.fields({"prompts": keys_of(TargetSpec)["prompts"]}, item, path).get(
+        "prompts"
+    )
+    if names == ():
+        reader.report((*path, "prompts"), "is empty; name a prompt of the suite, or remove the key")
+    return names
 
 
 def _reasoning(reader: SectionReader, item: Any, path: KeyPath) -> ReasoningMode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from evalrunner.suite.yaml import load_document
 MAX_PROMPT_BYTES = 16 * 1024 * 1024
 SPEAKERS = ("system", "developer", "user", "assistant")
 ROLES = (*SPEAKERS, "messages")
+PROMPT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+NAME_HINT = "of letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 40 characters"
 MESSAGE_KEYS = ("role", "content")  # of a message as OpenAI's API has it
 
 

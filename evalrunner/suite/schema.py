@@ -210,12 +210,16 @@ class ToolsSpec:
 class TargetSpec:
     """Either `model` with an optional prompt, or `type` with the options of a target factory.
 
+    `prompt_name` is the name of its prompt among those of the suite, with which its own name ends.
     `pace` is that of a `type` whose calls use the network; `public` replaces options that hold secrets.
     """
 
     name: str = key("Name in tables and gates")
     model: ModelSpec | None = key("", flat=True, forms=("model",))
     prompt: PromptSpec | None = key("Prompt of this target in place of the suite's", forms=("model",))
+    prompts: tuple[str, ...] | None = key(
+        "Names of the suite's prompts that this target is asked with; default: all", forms=("model",), unique=True
+    )
     tools: ToolsSpec | None = key("Tools of this target in place of the suite's", forms=("model",))
     type: str | None = key("Built-in target, or a reference to a custom one", forms=("type", "http"))
     options: Mapping[str, Any] = EMPTY
@@ -225,6 +229,7 @@ class TargetSpec:
     pace: PaceSpec = key("", default=PaceSpec(), flat=True, forms=("http",))
     public: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ()
+    prompt_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -487,6 +492,9 @@ class Suite:
     description: str | None = key("What the suite measures")
     dataset: DatasetSpec = key("The inputs", needed="(the inputs), such as dataset: data/qa.csv")
     prompt: PromptSpec | None = key("Messages sent to the targets")
+    prompts: Mapping[str, PromptSpec] = key(
+        "Name to prompt; every model is asked with each, as the target model/name", default=EMPTY
+    )
     targets: tuple[TargetSpec, ...] = key(
         "The systems under test",
         single="target",

@@ -27,7 +27,7 @@ from evalrunner.reports.comparison import (
     reading_notes,
     slice_p_value,
 )
-from evalrunner.reports.conclusions import conclusions, cost_conclusion
+from evalrunner.reports.conclusions import conclusions_of, cost_conclusion
 from evalrunner.reports.html.page import ASSETS
 from evalrunner.reports.row_lines import changed_check_texts, output_with_status, score_text
 from evalrunner.runs.folder import RunFolder
@@ -356,7 +356,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "number": number,
     "duration": duration,
     "amount": amount,
-    "conclusions": lambda metric: "\n".join(conclusions(metric)),
+    "conclusions": lambda metric, comparison: "\n".join(conclusions_of(comparison, metric)),
     "cost": lambda comparison: cost_conclusion(comparison) or "",
     "missing": missing_counts,
     "slice_p": slice_p_value,

@@ -107,7 +107,7 @@ def command(*args: str) -> Ended:
     gates: tuple[Mapping[str, Any], ...] = ()
     if "--json" in args and done.stdout.strip():
         data = json.loads(done.stdout)
-        gates = tuple(data["gates"]) if isinstance(data, dict) else ()
+        gates = tuple(data.get("gates", ())) if isinstance(data, dict) else ()
     return Ended(code, done.stdout, err, gates)
 
 

@@ -42,6 +42,10 @@ def test_example_suites_match_the_schema(path: Path, validator: Any) -> None:
         {"judge_check": "maybe"},
         {"targets": ["x"]},
         {"colour": "red"},
+        {"prompt": [{"role": "usr", "content": "x"}]},
+        {"prompt": [{"role": "user"}]},
+        {"prompts": ["x"]},
+        {"prompts": {"a/b": "x"}},
     ],
 )
 def test_schema_rejects_what_the_check_rejects(change: dict[str, Any], validator: Any) -> None:
@@ -55,6 +59,9 @@ def test_schema_rejects_what_the_check_rejects(change: dict[str, Any], validator
         {"scorers": [{"type": "my/scorers.py:polite", "strict": True}, "package.module:scorer"]},
         {"scorers": [{"type": "toxicity", "backend": "lexical"}]},
         {"prompt": [{"system": "x"}, {"user": {"file": "p.txt"}}]},
+        {"prompt": [{"role": "system", "content": "x"}, {"role": "user", "content": {"file": "p.txt"}}, {"user": "y"}]},
+        {"prompt": {"messages": [{"role": "user", "content": "x"}]}},
+        {"prompts": {"short": "x", "long-2": [{"user": "y"}], "f": {"file": "p.json"}}},
         {"gates": ["exact_match >= 0.5", {"metric": "latency/p90", "max": 2}]},
         {"dataset": {"path": "d.csv", "delimiter": ";", "columns": {"expected": {"column": "a", "split": "|"}}}},
     ],

@@ -160,11 +160,11 @@ def comparison_part(comparison: Comparison | None) -> dict[str, Any] | None:
     if comparison is None:
         return None
     from evalrunner.reports.comparison import adjustment_note
-    from evalrunner.reports.conclusions import conclusions, cost_conclusion
+    from evalrunner.reports.conclusions import conclusions_of, cost_conclusion
 
     data = comparison.to_json()
     part = {key: data[key] for key in ("paired", "family", "metrics", "warnings", "notes")}
-    part["conclusions"] = [list(conclusions(metric)) for metric in comparison.metrics]
+    part["conclusions"] = [list(conclusions_of(comparison, metric)) for metric in comparison.metrics]
     part["cost"] = cost_conclusion(comparison)
     part["adjustment"] = adjustment_note(comparison)
     return part
