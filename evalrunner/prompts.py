@@ -21,6 +21,17 @@ Context: TypeAlias = Mapping[str, Any]
 MessageWriter: TypeAlias = "Callable[[Sample, dict[str, Any]], Iterable[Message]]"
 
 
+SPEAKERS: Mapping[str, str] = {
+    **dict.fromkeys(("user", "human", "prompter", "question", "client", "customer"), "user"),
+    **dict.fromkeys(
+        ("assistant", "gpt", "chatgpt", "bing", "bard", "claude", "model", "ai", "bot", "answer", "agent"), "assistant"
+    ),
+    "system": "system",
+    "developer": "developer",
+}
+"""Who speaks in other layouts of conversations, as a role."""
+
+
 class ConversationError(ValueError):
     """A value that is no list of messages. The message continues the name of its column."""
 
@@ -96,8 +107,11 @@ def find_value(data: Any, path: str) -> Any:
     return ABSENT
 
 
-def read_conversation(value: Any) -> tuple[Message, ...]:
-    """The messages in a list of {role, content}, or in its JSON text; none for null and empty text. Raises ConversationError."""
+def read_conversation(value: Any, *, role: str | None = None, content: str | None = None) -> tuple[Message, ...]:
+    """The messages in a list of {role, content}, or in its JSON text; none for null and empty text. Raises ConversationError.
+
+    `role` and `content` are the keys of another layout. Without them {from, value}, as ShareGPT has it, is read too.
+    """
     if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)
@@ -107,15 +121,36 @@ def read_conversation(value: Any) -> tuple[Message, ...]:
         return ()
     if not isinstance(value, list | tuple):
         raise ConversationError("must be a list of messages such as {role: user, content: …}")
+    value = [_translate(message, number, role, content) for number, message in enumerate(value, 1)]
     for number, message in enumerate(value, 1):
-        if not isinstance(message, Mapping):
-            raise ConversationError(f"has a message {number} that is not a mapping of role and content")
         if not isinstance(message.get("role"), str) or not message["role"]:
             raise ConversationError(f"has a message {number} without a role")
         content = message.get("content")
         if not isinstance(content, str | list) and not (content is None and message.get("tool_calls")):
             raise ConversationError(f"has a message {number} whose content is neither text nor a list of parts")
     return tuple(value)
+
+
+def _translate(message: Any, number: int, role: str | None, content: str | None) -> Message:
+    """A message of any layout as {role, content}. Raises ConversationError."""
+    if not isinstance(message, Mapping):
+        raise ConversationError(f"has a message {number} that is not a mapping of role and content")
+    plain: dict[str, Any] = dict(message)
+    if role is None and content is None:
+        if "role" in message or not ("from" in message and "value" in message):
+            return plain
+        role, content = "from", "value"
+    role_key, content_key = role or "role", content or "content"
+    for name in (role_key, content_key):
+        if name not in message:
+            raise ConversationError(f"has a message {number} without {name!r}; it has: {', '.join(map(str, message))}")
+    speaker = message[role_key]
+    known = SPEAKERS.get(speaker.strip().lower()) if isinstance(speaker, str) else None
+    if known is None:
+        raise ConversationError(
+            f"has a message {number} of {str(speaker)[:40]!r}, which is no known role; such as human, gpt, user, assistant, system"
+        )
+    return {"role": known, "content": message[content_key]}
 
 
 def _write_input(sample: Sample, context: Context) -> Iterable[Message]:

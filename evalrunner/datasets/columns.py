@@ -92,7 +92,10 @@ class ColumnMapper:
         """The fields of a sample. Raises RecordError for the first problem."""
         messages = self._messages(record)
         checks = self._checks(record)
-        return SampleFields(self._id(record), self._input(record, messages), self._expected(record), messages, checks)
+        expected = self._expected(record)
+        if self._columns.messages is not None and self._columns.messages.answer:
+            messages, expected = _split_answer(messages or ())
+        return SampleFields(self._id(record), self._input(record, messages), expected, messages, checks)
 
     def problems(self, record: Record) -> list[RecordError]:
         """All problems of a record whose fields could not be read."""
@@ -137,6 +140,8 @@ class ColumnMapper:
     def _input(self, record: Record, messages: tuple[Message, ...] | None) -> Any:
         spec = self._columns.input
         value = self._get_input(record)
+        if spec is None and messages is not None and _names(self._columns.messages, "messages")[0] == "input":
+            return _last_user_text(messages)
         if value is ABSENT:
             if spec is not None:
                 raise _missing("input", spec, record, text_only=self._text_only)
@@ -202,13 +207,15 @@ class ColumnMapper:
             return ()
         name = spec.column if spec is not None else "messages"
         try:
+            if spec is not None:
+                return read_conversation(value, role=spec.role, content=spec.content)
             return read_conversation(value)
         except ConversationError as wrong:
             raise RecordError(f"the column {name!r} {wrong}") from None
 
     def _is_conversation(self, value: Any, record: Record) -> bool:
         """Whether a column named `messages` that is not mapped is a conversation: it has roles, or is the only input."""
-        if isinstance(value, list) and value and isinstance(value[0], dict) and "role" in value[0]:
+        if isinstance(value, list) and value and isinstance(value[0], dict) and value[0].keys() & {"role", "from"}:
             return True
         listed = isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
         return listed and self._get_input(record) is ABSENT
@@ -353,25 +360,58 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, int | float) else canonical(value).decode()
 
 
+def _split_answer(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    """The messages before the last one of the assistant, and its text; all of them and nothing if another one is last."""
+    if len(messages) < 2 or messages[-1]["role"] != "assistant":
+        return messages, ()
+    text = message_text(messages[-1])
+    return messages[:-1], (text,) if text else ()
+
+
+def message_text(message: Message) -> str:
+    """The text of a message, also of one with parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    texts = [part.get("text") for part in content or () if isinstance(part, dict)]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
 def _last_user_text(messages: tuple[Message, ...]) -> str:
     """The text of the last user message. Raises RecordError if there is none."""
     if not messages:
         raise RecordError("has neither an input nor messages; a conversation that begins needs its input")
     for message in reversed(messages):
         if message["role"] == "user":
-            content = message.get("content")
-            if isinstance(content, str):
-                return content
-            texts = [part.get("text") for part in content or () if isinstance(part, dict)]
-            return "\n".join(text for text in texts if isinstance(text, str))
+            return message_text(message)
     raise RecordError("has a conversation without a user message; map the input: columns: {input: …}")
 
 
 def getter(column: str) -> Getter:
-    """A function from a record to the value of a column or dotted path, `ABSENT` if it has none."""
+    """A function from a record to the value of a column or dotted path, `ABSENT` if it has none.
+
+    `[]` after a list takes a value of each of its items: `answers[].text`.
+    """
+    if "[]" in column:
+        return lambda record: record[column] if column in record else _collect(record, column)
     if "." in column:
         return lambda record: find_value(record, column)
     return lambda record: record.get(column, ABSENT)
+
+
+def _collect(data: Any, path: str) -> Any:
+    """The values at a path below every item of the lists that have `[]`, as one list."""
+    before, _, rest = path.partition("[]")
+    items = find_value(data, before) if before else data
+    if not isinstance(items, list | tuple):
+        return ABSENT if items is not None else None
+    rest = rest.removeprefix(".")
+    values = list[Any]()
+    for item in items:
+        value = item if not rest else _collect(item, rest) if "[]" in rest else find_value(item, rest)
+        if value is not ABSENT:
+            values.extend(value if isinstance(value, list | tuple) else [value])
+    return values
 
 
 def canonical(value: Any) -> bytes:

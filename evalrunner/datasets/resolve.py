@@ -220,7 +220,13 @@ class DatasetResolver:
                 self.report(f"columns.{role}.split", f"splits {role!r}; only 'expected' can have several values")
             if spec is not None and spec.json is not None and role != "input":
                 self.report(f"columns.{role}.json", f"is not for {role!r}; only 'expected' and 'input' can be JSON")
-        expected = self.spec.columns.expected
+        for role, spec in self.spec.columns.named():
+            for name in ("role", "content", "answer") if role != "messages" else ():
+                if getattr(spec, name):
+                    self.report(f"columns.{role}.{name}", "is only for 'messages'")
+        expected, messages = self.spec.columns.expected, self.spec.columns.messages
+        if messages is not None and messages.answer and expected is not None:
+            self.report("columns.expected", "cannot be combined with 'answer' of messages; keep one of them")
         if expected is not None and expected.split is not None and expected.json:
             self.report("columns.expected.json", "cannot be combined with 'split'; keep one of them")
         if expected is not None and expected.split == "":

@@ -53,6 +53,11 @@ class ColumnSpec:
     column: str | tuple[str, ...] = key("Source column, dotted path into JSON, or a list of them", default="")
     split: str | None = key("Separator of several values in one text")
     json: bool | None = key("Whether texts of the column are JSON; default: only lists, if every cell is one")
+    role: str | None = key("Of messages: key of who speaks, such as from (default: role, or from beside value)")
+    content: str | None = key("Of messages: key of the text, such as value (default: content, or value beside from)")
+    answer: bool = key(
+        "Of messages: whether a last message of the assistant is the accepted answer and not sent", default=False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,12 @@ class ColumnsSpec:
     expected: ColumnSpec | None = key("Source of the accepted answers (default: the column `expected`)")
     messages: ColumnSpec | None = key("Source of a conversation: a list of {role, content}")
     checks: ColumnSpec | None = key("Source of the checks of a row (default: the column `checks`)")
+
+    def named(self) -> Iterator[tuple[str, ColumnSpec]]:
+        """The columns that are mapped, by what they are for."""
+        for name in ("id", "input", "expected", "messages", "checks"):
+            if (spec := getattr(self, name)) is not None:
+                yield name, spec
 
 
 @dataclass(frozen=True, slots=True)

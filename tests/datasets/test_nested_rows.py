@@ -190,6 +190,24 @@ def test_rows_under_a_key_are_streamed_and_what_is_around_them_is_not_kept() -> 
     assert peak < 8_000_000
 
 
+def test_a_value_of_every_item_is_an_accepted_answer() -> None:
+    deep = [{"x": [{"text": "a"}, {"text": ["b", "c"]}]}, {"x": []}, {"y": 1}]
+    write(
+        "d.json",
+        json.dumps(
+            [{"input": "q", "answers": [{"text": "1"}, {"no": 0}, {"text": 2.50}], "deep": deep, "a[].b": "own"}]
+        ),
+    )
+    for column, expected in {
+        "answers[].text": ("1", "2.5"),
+        "deep[].x[].text": ("a", "b", "c"),
+        "a[].b": ("own",),
+    }.items():
+        (sample,) = samples("d.json", columns=columns(expected=column))
+        assert sample.expected == expected
+    assert "no column 'input[].x'" in problems("d.json", columns=columns(expected="input[].x"))[0]
+
+
 def test_squad_and_triviaqa_as_they_are() -> None:
     trivia = {
         "Data": [{"Answer": {"Aliases": ["A", "The A"], "Value": "A"}, "Question": "q", "QuestionId": "t1"}],
