@@ -183,6 +183,6 @@ def test_a_function_in_place_of_a_factory_is_an_error_of_the_suite(tmp_path: Pat
     with pytest.raises(SuiteError) as refused:
         run_suite(tmp_path / "s.yaml", options=RunOptions(output_dir=tmp_path / "runs"))
     assert str(refused.value).endswith(
-        "s.yaml:4:11: scorers[0]: polite() needs 'output', which a factory does not get; to call it for each row, use "
+        "s.yaml:4:18: scorers[0].type: polite() needs 'output', which a factory does not get; to call it for each row, use "
         "`type: python` with `function:`"
     )
