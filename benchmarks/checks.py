@@ -1,10 +1,11 @@
 """The CPU that checks cost: a row with five cheap checks of its own, compared with a row that is scored by `exact_match`.
 
-    python benchmarks/checks.py [--rows 10000 --repeats 7 --profile]
+    python benchmarks/checks.py [--rows 10000 --repeats 7 --profile distinct]
 
-Both suites have the same recorded outputs and run through the command line in this process, one after the other, so that
-a busy machine slows both alike. The figures are of a whole run: dataset, checks, row log, metrics, every file. Prints
-Markdown. `--profile` prints where the time of the checks goes instead.
+Three kinds of checks: the same in many rows, templates with another value in each row, and none twice. All suites have
+the same recorded outputs and run through the command line in this process, one after the other, so that a busy machine
+slows all alike. The figures are of a whole run: dataset, checks, row log, metrics, every file. Prints Markdown.
+`--profile` prints where the time of one kind goes instead.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pstats
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,38 +27,69 @@ GOAL_MS = 0.15
 RIGHT = 0.8  # share of the rows whose output is right
 
 
-def row(place: int, *, checks: bool) -> dict[str, Any]:
-    """A sample with its recorded output; with `checks` five of them, which name what is in the row."""
+def row(place: int, kind: str) -> dict[str, Any]:
+    """A sample with its recorded output, and five checks unless `kind` is exact_match."""
     days = 10 + place % 50
     right = place % 10 < RIGHT * 10
-    answer = f"You can return it within {days if right else days + 1} days."
+    answer = f"You can return item {place} within {days if right else days + 1} days."
     data = {
-        "id": f"q{place}", "input": f"Can I return item {place}?", "expected": f"You can return it within {days} days.",
-        "output": answer, "period": days,
+        "id": f"q{place}", "input": f"Can I return item {place}?", "output": answer, "period": days, "item": place,
+        "expected": f"You can return item {place} within {days} days.",
     }  # fmt: skip
-    if checks:
-        data["checks"] = [
-            {"contains": f"{days} days"},
-            {"not_contains": "As an AI"},
-            {"starts_with": "You can"},
-            {"max_words": 20},
-            {"regex": r"\b\d+ days\b", "name": "names_the_period"},
-        ]
-    return data
+    return data if kind == EXACT else {**data, "checks": CHECKS[kind](place, days)}
 
 
-def write_suite(folder: Path, name: str, rows: int, *, checks: bool) -> Path:
-    """A suite of `rows` recorded outputs, with checks in each row or with `exact_match`."""
-    lines = (json.dumps(row(place, checks=checks)) for place in range(rows))
-    (folder / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+def recurring(place: int, days: int) -> list[dict[str, Any]]:
+    """Checks that are the same in many rows."""
+    return [
+        {"contains": f"{days} days"},
+        {"not_contains": "As an AI"},
+        {"starts_with": "You can"},
+        {"max_words": 20},
+        {"regex": r"\b\d+ days\b", "name": "names_the_period"},
+    ]
+
+
+def templated(place: int, days: int) -> list[dict[str, Any]]:
+    """The same checks in every row, two of them with templates that make another text for each."""
+    return [
+        {"contains": "item {{ item }} within {{ period }} days"},
+        {"not_contains": "item {{ item }} within {{ item }} days"},
+        {"starts_with": "You can"},
+        {"max_words": 20},
+        {"regex": r"\b\d+ days\b", "name": "names_the_period"},
+    ]
+
+
+def distinct(place: int, days: int) -> list[dict[str, Any]]:
+    """Checks of which none is in another row."""
+    return [
+        {"contains": f"item {place} within {days} days"},
+        {"not_contains": f"item {place + 1} "},
+        {"starts_with": f"You can return item {place} "},
+        {"max_chars": 1_000 + place},
+        {"contains": [f"{days} days", f"{days} nights for {place}"], "ignore_case": True, "name": "names_the_period"},
+    ]
+
+
+EXACT = "exact_match"
+CHECKS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
+    "recurring": recurring, "templated": templated, "distinct": distinct,
+}  # fmt: skip
+
+
+def write_suite(folder: Path, rows: int, kind: str) -> Path:
+    """A suite of `rows` recorded outputs, with checks of that kind in each row or with `exact_match`."""
+    lines = (json.dumps(row(place, kind)) for place in range(rows))
+    (folder / f"{kind}.jsonl").write_text("".join(f"{line}\n" for line in lines))
     suite = {
-        "name": name,
-        "dataset": f"{name}.jsonl",
+        "name": kind,
+        "dataset": f"{kind}.jsonl",
         "target": {"type": "recorded", "column": "output"},
-        **({} if checks else {"scorers": ["exact_match"]}),
-        "gates": ["checks >= 0.5" if checks else "exact_match >= 0.5"],
+        **({"scorers": [EXACT]} if kind == EXACT else {}),
+        "gates": [f"{EXACT if kind == EXACT else 'checks'} >= 0.5"],
     }
-    path = folder / f"{name}.yaml"
+    path = folder / f"{kind}.yaml"
     path.write_text(json.dumps(suite))
     return path
 
@@ -76,32 +109,32 @@ def cpu_ms(suite: Path, rows: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--profile", choices=CHECKS)
     options = parser.parse_args()
+    rows = options.rows
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        os.chdir(folder)
-        exact = write_suite(folder, "exact", options.rows, checks=False)
-        checked = write_suite(folder, "checked", options.rows, checks=True)
-        for suite in (exact, checked):
-            cpu_ms(suite, options.rows)  # imports
+        os.chdir(name)
+        suites = {kind: write_suite(Path(name), rows, kind) for kind in (EXACT, *CHECKS)}
+        cpu_ms(suites[EXACT], rows)  # imports
+        cpu_ms(suites["recurring"], rows)
         if options.profile:
             profile = cProfile.Profile()
-            profile.runcall(cpu_ms, checked, options.rows)
-            pstats.Stats(profile).sort_stats("tottime").print_stats(40)
+            profile.runcall(cpu_ms, suites[options.profile], rows)
+            pstats.Stats(profile).sort_stats("tottime").print_stats(60)
             return
-        times = [(cpu_ms(exact, options.rows), cpu_ms(checked, options.rows)) for _ in range(options.repeats)]
+        times = [{kind: cpu_ms(path, rows) for kind, path in suites.items()} for _ in range(options.repeats)]
         os.chdir(ROOT)
-    print("| CPU per row, whole run | median | least |\n|---|---|---|")
-    for label, place in (("exact_match", 0), ("five checks", 1)):
-        values = [pair[place] for pair in times]
-        print(f"| {label} | {statistics.median(values):.3f} ms | {min(values):.3f} ms |")
-    extra = [checks - exact for exact, checks in times]
-    print(f"| difference | {statistics.median(extra):.3f} ms | {min(extra):.3f} ms |")
-    print(f"\n{options.rows:,} rows, {options.repeats} pairs of runs; the goal is at most {GOAL_MS} ms")
+    print("| CPU per row, whole run | median | least | more than exact_match (median) | least |\n|---|---|---|---|---|")
+    for kind in suites:
+        values = [one[kind] for one in times]
+        extra = [one[kind] - one[EXACT] for one in times]
+        more = "| |" if kind == EXACT else f"| {statistics.median(extra):.3f} ms | {min(extra):.3f} ms |"
+        label = kind if kind == EXACT else f"five {kind} checks"
+        print(f"| {label} | {statistics.median(values):.3f} ms | {min(values):.3f} ms {more}")
+    print(f"\n{rows:,} rows, {options.repeats} runs each; the goal is at most {GOAL_MS} ms more than {EXACT}")
 
 
 if __name__ == "__main__":

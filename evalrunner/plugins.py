@@ -255,16 +255,19 @@ def factory_options(factory: Factory) -> dict[str, inspect.Parameter]:
     return {name: item for name, item in signature.parameters.items() if item.kind is item.KEYWORD_ONLY}
 
 
-def main_option(name: str) -> Callable[[MarkedFactory], MarkedFactory]:
+def main_option(name: str, *, accepts: Callable[[Any], bool] | None = None) -> Callable[[MarkedFactory], MarkedFactory]:
     """A decorator: the short form `{TYPE: VALUE}` of a check or scorer sets this option of the factory.
 
-    Raises TypeError if the factory has no option of that name.
+    With every value that `accepts` takes, the factory succeeds and gives a scorer with the same declaration, whose function is
+    of the same class: thousands of checks that differ in it are then validated once. Raises TypeError if the factory has no
+    option of that name.
     """
 
     def mark(factory: MarkedFactory) -> MarkedFactory:
         if name not in factory_options(factory):
             raise TypeError(f"{name_of(factory)} has no keyword-only option {name!r}")
         factory.main_option = name  # type: ignore[attr-defined]
+        factory.accepts = accepts  # type: ignore[attr-defined]
         return factory
 
     return mark
@@ -274,6 +277,12 @@ def main_option_of(factory: Factory) -> str | None:
     """The option that the short form of a check sets, None if the factory declares none."""
     name = getattr(factory, "main_option", None)
     return name if isinstance(name, str) else None
+
+
+def accepts_of(factory: Factory) -> Callable[[Any], bool] | None:
+    """Which values of its main option a factory takes without looking at them, None if it declares none."""
+    accepts = getattr(factory, "accepts", None)
+    return accepts if main_option_of(factory) is not None and callable(accepts) else None
 
 
 def own_templates(*names: str) -> Callable[[MarkedFactory], MarkedFactory]:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 from evalrunner.datasets.columns import known_columns
 from evalrunner.datasets.conditions import SearchFailed, compile_where
 from evalrunner.domain import Cell, Completion, Failure, NoAnswer, Sample, SampleValidator
+from evalrunner.engine.check_shapes import CheckShape, CheckShapes
+from evalrunner.engine.compiled_checks import Branch, CompiledChecks, Leaf, ReadyCheck, check_text
 from evalrunner.errors import PlacedProblem, nearest
-from evalrunner.formatting import one_line, plain_text
 from evalrunner.plugins import NEGATION, ReferenceProblem, SignatureError
 from evalrunner.prompts import ABSENT, find_value
 from evalrunner.scorers.call import UNDEFINED_RESULT, BoundScorer, call_async, call_sync, cell_without_call, offer
 from evalrunner.scorers.checks import NO_CHECKS, NOT_NAMED, AnyResult, CheckResult, GroupResult, PassRule, RowVerdict
 from evalrunner.scorers.instances import OptionProblem, ScorerInstances
-from evalrunner.scorers.option_templates import OptionTemplates, names_of
-from evalrunner.suite.checks import ChecksReader, is_type, main_option
+from evalrunner.scorers.option_templates import names_of
+from evalrunner.suite.checks import MAX_CHECKS, ChecksReader, is_type
 from evalrunner.suite.conditions import condition_columns, has_pattern
 from evalrunner.suite.schema import AnyCheck, CheckGroup, CheckSpec, ChecksSpec, KeyPath, ModelSpec
 from evalrunner.suite.yaml import Document, dotted
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 NAME: Final = "checks"
 SHARE: Final = "share"
-MAX_TEXT: Final = 120  # characters of a check in reports
 MAX_ROWS: Final = 2_048  # distinct lists of checks that stay compiled
+MAX_ITEMS: Final = 2_048  # distinct checks of lists that do not recur
 MAX_NAMES: Final = 200  # metrics; more are a column of ids
 CODE_TYPES: Final = frozenset({"python", "mlflow"})
 MAX_CONDITIONS = 1_000  # kept compiled
@@ -44,70 +45,6 @@ PROBLEMS = (OptionProblem, ReferenceProblem, SignatureError, PromptError, ValueE
 
 class CheckProblem(ValueError):
     """A check that cannot be made for a row; the message is empty if its cause is reported elsewhere."""
-
-
-@dataclass(slots=True)
-class ReadyCheck:
-    """A check for one row: its scorer, when it passes, its options, and the judge that it asks."""
-
-    spec: CheckSpec
-    bound: BoundScorer
-    rule: PassRule
-    options: Mapping[str, Any]
-    judge: JudgePanel | None
-    _text: str | None = None
-
-    @property
-    def text(self) -> str:
-        """How reports show it."""
-        if self._text is None:
-            self._text = check_text(self.spec, self.options)
-        return self._text
-
-
-@dataclass(slots=True)
-class Leaf:
-    """A check, compiled. `ready` is the check for every row if no template differs."""
-
-    spec: CheckSpec
-    templates: OptionTemplates
-    of_suite: bool
-    ready: ReadyCheck | None = None
-
-    def lacks_answer(self, sample: Sample) -> bool:
-        """Whether it is a row's own check with an empty value, as `contains: #5` in YAML, and nothing else to compare with."""
-        ready = self.ready
-        if ready is None or self.of_suite or not self.spec.empty or sample.expected:
-            return False
-        return ready.bound.scorer.declaration.needs_expected
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """A group of compiled checks."""
-
-    spec: CheckGroup
-    members: tuple[Leaf | Branch, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledChecks:
-    """The checks of one row, or those of the suite."""
-
-    items: tuple[Leaf | Branch, ...] = ()
-    threshold: float | None = None
-
-    def leaves(self) -> Iterator[Leaf]:
-        """Every check, those in groups included."""
-        yield from _leaves(self.items)
-
-
-def _leaves(items: Iterable[Leaf | Branch]) -> Iterator[Leaf]:
-    for item in items:
-        if isinstance(item, Branch):
-            yield from _leaves(item.members)
-        else:
-            yield item
 
 
 @dataclass(slots=True)
@@ -132,6 +69,8 @@ class RowChecks:
     columns: dict[str, KeyPath] = field(default_factory=dict)
     check_code: dict[str, None] = field(default_factory=dict)  # references to user-defined code
     _rows: OrderedDict[str, CompiledChecks] = field(default_factory=OrderedDict)
+    _items: OrderedDict[tuple[int, str], Leaf] = field(default_factory=OrderedDict)
+    _shapes: CheckShapes = field(default_factory=CheckShapes)
 
     def use(self, spec: ChecksSpec, report: Callable[[KeyPath, str], None]) -> None:
         """Take the checks of the suite; problems that every row would have are reported."""
@@ -194,36 +133,86 @@ class RowChecks:
             return None
         key = repr(sample.checks)
         row = self._rows.get(key)
-        if row is None:
-            problems: list[str] = []
-
-            def report(path: KeyPath, message: str) -> None:
-                problems.append(f"{dotted((NAME, *path))}: {message}")
-
-            spec = ChecksReader(report).read(sample.checks)
-            row = CompiledChecks(self._compile(spec.checks, report, of_suite=False), spec.threshold)
-            if problems:
-                plain = not isinstance(sample.checks, list | dict) or all(
-                    isinstance(one, str) and not is_type(one) for one in sample.checks
-                )
-                data = "; if the column holds no checks, set columns: {checks: ''}" if plain else ""
-                raise CheckProblem("; ".join(problems) + data)
-            self._rows[key] = row
-            if len(self._rows) > MAX_ROWS:
-                self._rows.popitem(last=False)
-        else:
+        if row is not None:
             self._rows.move_to_end(key)
+            return row
+        row = self._assemble(sample.checks) or self._read(sample.checks)
+        self._rows[key] = row
+        if len(self._rows) > MAX_ROWS:
+            self._rows.popitem(last=False)
         return row
+
+    def _read(self, data: Any) -> CompiledChecks:
+        """The checks in the data of a row. Raises CheckProblem."""
+        problems: list[str] = []
+
+        def report(path: KeyPath, message: str) -> None:
+            problems.append(f"{dotted((NAME, *path))}: {message}")
+
+        spec = ChecksReader(report).read(data)
+        row = CompiledChecks(self._compile(spec.checks, report, of_suite=False), spec.threshold)
+        if problems:
+            plain = not isinstance(data, list | dict) or all(isinstance(one, str) and not is_type(one) for one in data)
+            hint = "; if the column holds no checks, set columns: {checks: ''}" if plain else ""
+            raise CheckProblem("; ".join(problems) + hint)
+        return row
+
+    def _assemble(self, data: Any) -> CompiledChecks | None:
+        """The same for a list without groups, most of whose checks are of known shapes; None if it is no such list or wrong."""
+        if type(data) is not list or len(data) > MAX_CHECKS:
+            return None
+        leaves: list[Leaf] = []
+        for place, item in enumerate(data):
+            leaf = self._shapes.find(item) or self._leaf(item, place)
+            if leaf is None:
+                return None
+            leaves.append(leaf)
+        return CompiledChecks(tuple(leaves))
+
+    def _leaf(self, item: Any, place: int) -> Leaf | None:
+        """A check of a list; None for a group, and for one with a problem."""
+        key = place, repr(item)
+        leaf = self._items.get(key)
+        if leaf is not None:
+            return leaf
+        problems: list[str] = []
+
+        def report(path: KeyPath, message: str) -> None:
+            problems.append(message)
+
+        spec = ChecksReader(report).item(item, (place,), 0)
+        if not isinstance(spec, CheckSpec) or problems:
+            return None
+        compiled = self._compile((spec,), report, of_suite=False)
+        if problems:
+            return None
+        made = compiled[0]
+        assert isinstance(made, Leaf)  # a group is no CheckSpec
+        if made.templates.fill is None and self.row_instances.factory(spec.type).accepts is not None:
+            try:
+                self._shapes.add(item, self.make(made, None), made.templates, self.row_instances)
+            except CheckProblem:  # reported with the sample
+                return made
+        self._items[key] = made
+        if len(self._items) > MAX_ITEMS:
+            self._items.popitem(last=False)
+        return made
 
     def make(self, leaf: Leaf, names: dict[str, Any] | None) -> ReadyCheck:
         """The check for a row with these names. Raises CheckProblem."""
         if leaf.ready is not None:
             return leaf.ready
+        is_constant = leaf.templates.fill is None
+        if leaf.shape is not None and is_constant:
+            leaf.ready = leaf.shape.make(leaf.value)
+            return leaf.ready
         spec = leaf.spec
         try:
             options = leaf.templates.of(names or {})
+            if leaf.shape is not None and (value := leaf.shape.value_of(options)) is not None:
+                return leaf.shape.make(value)
             instances = self.instances if leaf.of_suite else self.row_instances
-            scorer = instances.make(spec.type, options, spec.args, filled=leaf.templates.fill is not None)
+            scorer = instances.make(spec.type, options, spec.args, filled=not is_constant)
             bound = instances.bind(
                 NAME, scorer, on_no_answer=spec.on_no_answer or self.on_no_answer, extract=spec.extract
             )
@@ -234,8 +223,10 @@ class RowChecks:
         except PROBLEMS as wrong:
             raise CheckProblem(str(wrong)) from None
         ready = ReadyCheck(spec, bound, rule, options, judge)
-        if leaf.templates.fill is None:
+        if is_constant:
             leaf.ready = ready
+        elif leaf.shape is None:
+            leaf.shape = CheckShape.of(ready, instances)
         return ready
 
     def _session(self, spec: CheckSpec, bound: BoundScorer) -> JudgePanel | None:
@@ -269,8 +260,7 @@ class RowChecks:
         names: dict[str, Any] = {}
         for checks in (self.suite, row):
             for leaf in checks.leaves() if checks is not None else ():
-                is_ready = leaf.ready is not None and not isinstance(leaf.ready.bound.scorer.function, SampleValidator)
-                if is_ready and not leaf.lacks_answer(sample):
+                if leaf.is_settled and not leaf.lacks_answer(sample):
                     continue
                 if leaf.spec.where and not applies(leaf.spec.where, sample):
                     continue
@@ -353,17 +343,6 @@ def applies(where: Mapping[str, Any], sample: Sample) -> bool:
 
 _conditions: dict[int, tuple[Mapping[str, Any], Callable[[Mapping[str, Any]], bool]]] = {}
 """Compiled conditions with the mappings that they are of, by the identity of these."""
-
-
-def check_text(spec: CheckSpec, options: Mapping[str, Any]) -> str:
-    """A check on one line: `contains: 30 days`."""
-    name = f"{NEGATION}{spec.type}" if spec.negated else spec.type
-    main = main_option(spec.type)
-    if main is not None and main in options:
-        value = plain_text(options[main])
-    else:
-        value = ", ".join(f"{key}: {plain_text(item)}" for key, item in options.items())
-    return one_line(f"{name}: {value}" if value else name, MAX_TEXT)
 
 
 class Evaluation:

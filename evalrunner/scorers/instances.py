@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,9 @@ from evalrunner.plugins import (
     PluginContext,
     ReferenceProblem,
     SignatureError,
+    accepts_of,
     factory_options,
+    main_option_of,
     own_templates_of,
     resolve,
     takes_context,
@@ -65,6 +67,8 @@ class KnownFactory:
     takes_context: bool
     texts: frozenset[str]
     required: frozenset[str]
+    main_option: str | None
+    accepts: Callable[[Any], bool] | None
 
 
 @dataclass(slots=True)
@@ -87,6 +91,7 @@ class ScorerInstances:
                 kind, factory, options, constant, takes_context(factory),
                 frozenset(name for name, option in options.items() if accepts_text(option.annotation)),
                 frozenset(name for name, option in options.items() if option.default is option.empty),
+                main_option_of(factory), accepts_of(factory),
             )  # fmt: skip
         return known
 
@@ -110,12 +115,16 @@ class ScorerInstances:
             self.recent.move_to_end(key)
         return scorer
 
-    def _checked(self, known: KnownFactory, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The options as the factory takes them. Raises OptionProblem."""
-        fitted = {
+    def fitted(self, known: KnownFactory, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options converted to the types of the factory, where they can be."""
+        return {
             name: fit(value, known.options[name].annotation) if name in known.options else value
             for name, value in options.items()
         }
+
+    def _checked(self, known: KnownFactory, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The options as the factory takes them. Raises OptionProblem."""
+        fitted = self.fitted(known, options)
         plain = all(type(value) is str and name in known.texts for name, value in fitted.items())
         if plain and known.required <= fitted.keys():  # most checks, each with a text of its own in thousands of rows
             return fitted

@@ -5,12 +5,20 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from evalrunner.domain import Declaration, Score, Scorer
 from evalrunner.plugins import main_option
 
+LIMIT = Declaration(binary=True, inline=True)
 
-@main_option("value")
+
+def is_limit(value: Any) -> bool:
+    """Whether a value is a limit."""
+    return type(value) is int and value >= 1
+
+
+@main_option("value", accepts=is_limit)
 def max_words(*, value: int) -> Scorer:
     """1 if the output has at most so many words, else 0.
 
@@ -20,7 +28,7 @@ def max_words(*, value: int) -> Scorer:
     return _limit("words", value, is_maximum=True)
 
 
-@main_option("value")
+@main_option("value", accepts=is_limit)
 def min_words(*, value: int) -> Scorer:
     """1 if the output has at least so many words, else 0.
 
@@ -30,7 +38,7 @@ def min_words(*, value: int) -> Scorer:
     return _limit("words", value, is_maximum=False)
 
 
-@main_option("value")
+@main_option("value", accepts=is_limit)
 def max_chars(*, value: int) -> Scorer:
     """1 if the output has at most so many characters, else 0.
 
@@ -40,7 +48,7 @@ def max_chars(*, value: int) -> Scorer:
     return _limit("characters", value, is_maximum=True)
 
 
-@main_option("value")
+@main_option("value", accepts=is_limit)
 def min_chars(*, value: int) -> Scorer:
     """1 if the output has at least so many characters, else 0.
 
@@ -53,7 +61,7 @@ def min_chars(*, value: int) -> Scorer:
 def _limit(unit: str, value: int, *, is_maximum: bool) -> Scorer:
     if value < 1:
         raise ValueError("'value' should be 1 or more; an empty answer is not scored")
-    return Scorer(LengthLimit(unit, value, is_maximum), Declaration(binary=True, inline=True))
+    return Scorer(LengthLimit(unit, value, is_maximum), LIMIT)
 
 
 def count_words(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import string
 import unicodedata
@@ -9,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 from evalrunner.domain import Declaration, Sample, SampleFilter, Score, Scorer, Skipped
 from evalrunner.plugins import main_option
@@ -19,6 +20,8 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)  # as SQuAD: the 32 ASCI
 ARTICLES = re.compile(r"\b(?:a|an|the)\b", re.IGNORECASE)
 ARTICLES_WITH_GAP = re.compile(r"\b(?:a|an|the)\b\s*", re.IGNORECASE)
 
+OF_VALUE = Declaration(binary=True, inline=True)
+OF_EXPECTED = Declaration(binary=True, needs_expected=True, inline=True)
 BLANK_EXPECTED = Skipped("the expected answer is blank")
 NO_NUMBER = "the expected answer has no number"
 
@@ -77,6 +80,7 @@ class Normalizer:
 SQUAD = Normalizer(case=True, punctuation=True, articles=True, whitespace=True)
 
 
+@functools.cache
 def normalizer(case: bool, punctuation: bool, articles: bool, whitespace: bool, shorthand: str) -> Normalizer:
     """The normalizer for a scorer's options; `shorthand` is its option `normalize`."""
     if shorthand == "squad":
@@ -94,12 +98,19 @@ def texts_of(value: str | Sequence[str] | None, option: str = "value") -> tuple[
     return texts
 
 
+def are_texts(value: Any) -> bool:
+    """Whether `texts_of` takes a value: a text that is not blank, or a list of such texts."""
+    if type(value) is str:
+        return bool(value) and not value.isspace()
+    return type(value) is list and bool(value) and all(type(text) is str and are_texts(text) for text in value)
+
+
 def binary(value: Sequence[str] | None) -> Declaration:
     """The declaration of a scorer that compares with `value`, or without it with the accepted answers."""
-    return Declaration(binary=True, needs_expected=value is None, inline=True)
+    return OF_EXPECTED if value is None else OF_VALUE
 
 
-@main_option("value")
+@main_option("value", accepts=are_texts)
 def exact_match(
     *,
     value: str | list[str] | None = None,
@@ -124,7 +135,7 @@ def exact_match(
     return Scorer(ExactMatch(rule, texts), binary(texts))
 
 
-@main_option("value")
+@main_option("value", accepts=are_texts)
 def contains(
     *,
     value: str | list[str] | None = None,
@@ -159,7 +170,7 @@ def contains(
     return Scorer(Contains(rule, texts, mode == "all", negate, whole_words), binary(texts))
 
 
-@main_option("value")
+@main_option("value", accepts=are_texts)
 def contains_any(
     *,
     value: str | list[str] | None = None,
@@ -186,7 +197,7 @@ def contains_any(
     return Scorer(Contains(rule, texts, False, False, whole_words), binary(texts))
 
 
-@main_option("value")
+@main_option("value", accepts=are_texts)
 def contains_all(
     *,
     value: str | list[str] | None = None,
@@ -213,7 +224,7 @@ def contains_all(
     return Scorer(Contains(rule, texts, True, False, whole_words), binary(texts))
 
 
-@main_option("value")
+@main_option("value", accepts=are_texts)
 def starts_with(
     *,
     value: str | list[str] | None = None,
@@ -238,7 +249,7 @@ def starts_with(
     return Scorer(Affix(rule, texts, at_end=False), binary(texts))
 
 
-@main_option("value")
+@main_option("value", accepts=are_texts)
 def ends_with(
     *,
     value: str | list[str] | None = None,
@@ -263,7 +274,7 @@ def ends_with(
     return Scorer(Affix(rule, texts, at_end=True), binary(texts))
 
 
-@main_option("value")
+@main_option("value", accepts=are_texts)
 def token_f1(
     *,
     value: str | list[str] | None = None,
