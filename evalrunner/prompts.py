@@ -17,6 +17,9 @@ from evalrunner.templates import PromptError, compile_template, name_hint
 MESSAGES = "messages"
 """The role of a part that stands for a whole conversation, taken from the column that the part names."""
 ABSENT: Final[Any] = object()
+SHOTS = "shots"
+"""The role of a part that stands for worked examples; its text describes them for the digest of the prompt."""
+QUESTION, ANSWER = "{{ input }}", "{{ expected }}"  # of an example
 Context: TypeAlias = Mapping[str, Any]
 MessageWriter: TypeAlias = "Callable[[Sample, dict[str, Any]], Iterable[Message]]"
 
@@ -34,6 +37,34 @@ SPEAKERS: Mapping[str, str] = {
 
 class ConversationError(ValueError):
     """A value that is no list of messages. The message continues the name of its column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shots:
+    """Worked examples: the first `n` samples of `pool` that are not the sample itself, by `never`.
+
+    `user` and `assistant` are their templates; None: that of the next user message, and the first expected answer. `text`
+    describes all of it, `label` names the file.
+    """
+
+    pool: tuple[Sample, ...]
+    n: int
+    never: str
+    label: str
+    text: str
+    user: str | None = None
+    assistant: str | None = None
+
+    def chosen(self, sample: Sample) -> Sequence[Sample]:
+        """The examples for a sample. Raises PromptError if there are too few."""
+        found: list[Sample] = []
+        for shot in self.pool:
+            same = shot.id == sample.id if self.never == "same id" else _input_text(shot) == _input_text(sample)
+            if not same:
+                found.append(shot)
+            if len(found) == self.n:
+                return found
+        raise PromptError(f"needs {self.n} shots, but {self.label} has only {len(found)} without the {self.never}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +104,13 @@ class Prompt:
         return f"the prompt is empty: {columns} has no messages for this sample; add a message, such as {{user: …}}"
 
 
-def compile_prompt(parts: Sequence[tuple[str, str]] | None, limits: Limits = STANDARD) -> Prompt:
+def compile_prompt(
+    parts: Sequence[tuple[str, str]] | None, limits: Limits = STANDARD, shots: Mapping[int, Shots] | None = None
+) -> Prompt:
     """The prompt of pairs of role and template; None: the sample's own messages, or its input as a user message.
 
-    In a part with role `messages` the text names the column (or dotted path) whose conversation is inserted.
+    In a part with role `messages` the text names the column (or dotted path) whose conversation is inserted. `shots` holds
+    the examples of parts with that role, by their place.
     Raises PromptError with the line of the mistake.
     """
     pairs = None if parts is None else tuple((role, template) for role, template in parts)
@@ -85,7 +119,14 @@ def compile_prompt(parts: Sequence[tuple[str, str]] | None, limits: Limits = STA
         return Prompt(None, digest, (_write_input,))
     if not pairs:
         raise PromptError("a prompt needs at least one message")
-    return Prompt(pairs, digest, tuple(_compile_part(role, template, limits) for role, template in pairs))
+    examples = shots or {}
+    writers = [
+        _compile_shots(examples[place], pairs[place:], limits)
+        if place in examples
+        else _compile_part(role, template, limits)
+        for place, (role, template) in enumerate(pairs)
+    ]
+    return Prompt(pairs, digest, tuple(writers))
 
 
 def find_value(data: Any, path: str) -> Any:
@@ -156,8 +197,35 @@ def _translate(message: Any, number: int, role: str | None, content: str | None)
 def _write_input(sample: Sample, context: Context) -> Iterable[Message]:
     if sample.messages is not None:
         return sample.messages
-    text = sample.input if isinstance(sample.input, str) else plain_text(sample.input)
-    return ({"role": "user", "content": text},)
+    return ({"role": "user", "content": _input_text(sample)},)
+
+
+def _input_text(sample: Sample) -> str:
+    return sample.input if isinstance(sample.input, str) else plain_text(sample.input)
+
+
+def _compile_shots(shots: Shots, parts: Sequence[tuple[str, str]], limits: Limits) -> MessageWriter:
+    """A function that writes the examples, a question and an answer each; `parts` are those from the examples on."""
+    question = shots.user or next((template for role, template in parts if role == "user"), QUESTION)
+    ask = compile_template("the user message of a shot", question, limits=limits)
+    answer = compile_template("the assistant message of a shot", shots.assistant or ANSWER, limits=limits)
+    rendered: dict[str, tuple[Message, Message]] = {}  # by id: most samples get the same examples
+
+    def write_shots(sample: Sample, _context: dict[str, Any]) -> Iterable[Message]:
+        for shot in shots.chosen(sample):
+            if shot.id not in rendered:
+                context = template_context(shot)
+                try:
+                    pair = (
+                        {"role": "user", "content": ask(context)},
+                        {"role": "assistant", "content": answer(context)},
+                    )
+                except PromptError as wrong:
+                    raise PromptError(f"shot {shot.id!r} of {shots.label}: {wrong}") from None
+                rendered[shot.id] = pair
+            yield from rendered[shot.id]
+
+    return write_shots
 
 
 def _compile_part(role: str, template: str, limits: Limits) -> MessageWriter:

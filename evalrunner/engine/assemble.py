@@ -40,6 +40,7 @@ from evalrunner.engine.plan import (
     StoredSamples,
     provenance_of,
 )
+from evalrunner.engine.prompt_assembly import PromptAssembly
 from evalrunner.engine.row_checks import RowChecks
 from evalrunner.errors import Problem, RunError, SuiteError, listed, nearest
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
@@ -58,7 +59,7 @@ from evalrunner.plugins import (
     factory_options,
     resolve,
 )
-from evalrunner.prompts import Prompt, PromptedTarget, compile_prompt
+from evalrunner.prompts import Prompt, PromptedTarget, Shots
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.scorers.extraction import checked_extract
 from evalrunner.scorers.instances import ScorerInstances, templated_scorer
@@ -112,6 +113,7 @@ class Assembler:
     failed: FailedSamples | None = None
     reading: Callable[[int], None] | None = None
     samples: SampleSource | StoredSamples | None = None
+    shots: dict[int, Shots | None] = field(default_factory=dict)
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite. Raises SuiteError with every problem of the file."""
@@ -424,12 +426,7 @@ class Assembler:
         self.models.append(PlannedModel(name, context, spec, opened, params, problem, chats))
 
     def _prompt(self, spec: PromptSpec | None) -> Prompt | None:
-        if spec is None:
-            return compile_prompt(None)
-        for part in spec.parts:  # one by one, so that a problem has its own line
-            if self._guard(part.key_path, partial(compile_prompt, [(part.role, part.template)], self.limits)) is None:
-                return None
-        return compile_prompt([(part.role, part.template) for part in spec.parts], self.limits)
+        return PromptAssembly(self.document, self.spool, self.limits, self.shots).prompt(spec)
 
     def _open(self, suite: Suite, spec: ModelSpec) -> EndpointHandle | None:
         limit_s = spec.pace.timeout or suite.run.timeout

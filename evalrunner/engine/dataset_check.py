@@ -27,7 +27,7 @@ from evalrunner.errors import PlacedProblem, nearest
 from evalrunner.formatting import counted, one_line, plain_text
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.plugins import home_of, known_names
-from evalrunner.prompts import ABSENT, MESSAGES, find_value
+from evalrunner.prompts import ABSENT, MESSAGES, SHOTS, find_value
 from evalrunner.stats.summary import Design, Groups, Population
 from evalrunner.suite.schema import ColumnSpec, KeyPath, Suite
 from evalrunner.suite.yaml import Document
@@ -353,7 +353,7 @@ class _Requests:
         prompt, call = self.target.prompt, self.target.call
         if prompt is not None:
             own = prompt.parts is not None and MESSAGES not in prompt.roles
-            return ([text for _, text in prompt.parts or ()] if own else None), "the prompt"
+            return ([text for role, text in prompt.parts or () if role != SHOTS] if own else None), "the prompt"
         assert isinstance(call, HttpTarget)  # there is no other kind
         return list(texts_in([call.requests.definition["path"], call.requests.definition["body"]])), "the request"
 

@@ -26,6 +26,7 @@ from evalrunner.suite.schema import (
     PriceSpec,
     PromptSpec,
     ScorerSpec,
+    ShotsSpec,
     Suite,
     TargetSpec,
     ToolsSpec,
@@ -41,6 +42,7 @@ from evalrunner.suite.scorer_schema import (
     option_docs,
     scorer_definitions,
 )
+from evalrunner.suite.shots import DATA_KEYS, SHOTS
 from evalrunner.suite.validate import Key, is_section, keys_of, schema_of, schema_of_options, without_none
 
 Schema = dict[str, Any]
@@ -208,7 +210,7 @@ def _prompt() -> Schema:
     role = {"anyOf": [TEXT, FILE]}
     short: Schema = {
         "type": "object",
-        "properties": dict.fromkeys(ROLES, role),
+        "properties": {**dict.fromkeys(ROLES, role), SHOTS: _shots()},
         "minProperties": 1,
         "maxProperties": 1,
         "additionalProperties": False,
@@ -234,6 +236,16 @@ def _prompt() -> Schema:
             FILE,
         ]
     }
+
+
+def _shots() -> Schema:
+    """A data file with examples: the keys of a dataset that shots may have, options of its reader, and their own."""
+    data = _dataset()["anyOf"][1]["properties"]
+    refused = keys_of(DatasetSpec).keys() - set(DATA_KEYS) | set(known_names("dataset_sources")) | {"uri"}
+    properties = {name: schema for name, schema in data.items() if name not in refused}
+    properties.update(section_schema(ShotsSpec)["properties"])
+    mapping = {"type": "object", "properties": properties, "required": ["path"], "additionalProperties": False}
+    return {"anyOf": [{**TEXT, "description": "Data file with examples"}, mapping]}
 
 
 def _model(keys: Mapping[str, Key]) -> Schema:

@@ -11,6 +11,7 @@ from typing import Any
 from evalrunner.errors import SuiteError, nearest
 from evalrunner.storage import EncodingError, decode_utf8, read_file
 from evalrunner.suite.schema import KeyPath, PromptPart, PromptSpec
+from evalrunner.suite.shots import SHOTS, read_shots
 from evalrunner.suite.validate import SectionReader, describe_value, reads
 from evalrunner.suite.yaml import load_document
 
@@ -40,6 +41,8 @@ def read_prompt(reader: SectionReader, data: Any, path: KeyPath) -> PromptSpec |
         )
         return None
     parts = [part for place, item in enumerate(data) if (part := _message(reader, item, (*path, place))) is not None]
+    if parts and all(part.role == SHOTS for part in parts):
+        reader.report(path, "has examples only; add the question: {user: …}")
     return PromptSpec(tuple(parts), path) if parts else None
 
 
@@ -66,8 +69,10 @@ def _message(reader: SectionReader, item: Any, path: KeyPath) -> PromptPart | No
         reader.report(path, f"is {what}; it should be one role and its text, such as {{user: …}}{hint}")
         return None
     role, template = next(iter(item.items()))
+    if role == SHOTS:
+        return read_shots(reader, template, (*path, role))
     if role not in ROLES:
-        reader.check_keys({role: None}, path, ROLES)
+        reader.check_keys({role: None}, path, (*ROLES, SHOTS))
         return None
     return _part(reader, role, template, (*path, role))
 

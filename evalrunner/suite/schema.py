@@ -109,13 +109,27 @@ class DatasetSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ShotsSpec:
+    """Worked examples in front of a question: `n` samples of `dataset`, whose path is relative to `folder`."""
+
+    n: int = key("Number of examples", default=5, minimum=1, maximum=1000)
+    seed: int | None = key("Seed of their choice; default: the first ones of the file")
+    never: Literal["same id", "same input"] = key("Which examples a sample never gets", default="same id")
+    user: str | None = key("Template of an example's question; default: that of the next user message")
+    assistant: str | None = key("Template of its answer; default: the first expected answer")
+    dataset: DatasetSpec = DatasetSpec()
+    folder: Path = Path()
+
+
+@dataclass(frozen=True, slots=True)
 class PromptPart:
-    """One message template, or with role `messages` the conversation in the named column."""
+    """One message template, with role `messages` the conversation in the named column, with `shots` examples."""
 
     role: str
     template: str
     file: Path | None = None
     key_path: KeyPath = ()
+    shots: ShotsSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ def test_example_suites_match_the_schema(path: Path, validator: Any) -> None:
         {"prompt": [{"role": "usr", "content": "x"}]},
         {"prompt": [{"role": "user"}]},
         {"prompts": ["x"]},
+        {"prompt": [{"shots": {"path": "t.csv", "limit": 3}}, {"user": "x"}]},
+        {"prompt": [{"shots": {"path": "t.csv", "never": "same"}}, {"user": "x"}]},
         {"prompts": {"a/b": "x"}},
     ],
 )
@@ -61,6 +63,13 @@ def test_schema_rejects_what_the_check_rejects(change: dict[str, Any], validator
         {"prompt": [{"system": "x"}, {"user": {"file": "p.txt"}}]},
         {"prompt": [{"role": "system", "content": "x"}, {"role": "user", "content": {"file": "p.txt"}}, {"user": "y"}]},
         {"prompt": {"messages": [{"role": "user", "content": "x"}]}},
+        {
+            "prompt": [
+                {"shots": {"path": "t.csv", "n": 3, "seed": 1, "never": "same id", "delimiter": ";"}},
+                {"user": "x"},
+            ]
+        },
+        {"prompt": [{"shots": "t.csv"}, {"user": "x"}]},
         {"prompts": {"short": "x", "long-2": [{"user": "y"}], "f": {"file": "p.json"}}},
         {"gates": ["exact_match >= 0.5", {"metric": "latency/p90", "max": 2}]},
         {"dataset": {"path": "d.csv", "delimiter": ";", "columns": {"expected": {"column": "a", "split": "|"}}}},
