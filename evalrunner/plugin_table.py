@@ -115,6 +115,7 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
     "exporters": {"mlflow": "evalrunner.mlflow.export:mlflow"},
     "toxicity_backends": {"hf": "evalrunner.scorers.hf.toxicity:hf"},
     "destinations": {
+        "data": "evalrunner.datasets.remote:data_destinations",
         "hf": "evalrunner.scorers.hf.model:hub_destinations",
         "local": "evalrunner.endpoints.local:download_destinations",
         "mlflow": "evalrunner.mlflow.destination:mlflow_destinations",

@@ -18,6 +18,7 @@ from evalrunner.cli import options
 from evalrunner.errors import SuiteError
 
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
+    "hf": ("huggingface_hub", "pyarrow"),
     "local": ("xllamacpp", "alt-profanity-check"),
     "litellm": ("litellm",),
     "mlflow": ("mlflow",),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from evalrunner.clock import CLOCK
-from evalrunner.datasets.resolve import store_stdin
+from evalrunner.datasets.stdin import store_stdin
 from evalrunner.domain import EpochVariance, Metric, Reporter, Row
 from evalrunner.engine.deprecation import deprecation_notices
 from evalrunner.engine.plan import Job, Plan, add_spent, remaining_jobs

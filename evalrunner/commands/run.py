@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from evalrunner import __version__
 from evalrunner.baselines.file import RunRef
 from evalrunner.commands.execution import NOTHING, execute, nothing_called
 from evalrunner.commands.track import check_trackers, send_after_run
-from evalrunner.datasets.resolve import stored_stdin
+from evalrunner.datasets.stdin import stored_stdin
 from evalrunner.domain import Reporter
 from evalrunner.endpoints.factory import EndpointPool, Progress
 from evalrunner.engine.assemble import Assembler, prepare_scorers
@@ -44,7 +44,7 @@ class Session:
 
     `trace` receives requests for debugging, `fetching` the progress of downloads of weights in bytes, `notify` messages
     about tracking and downloads, `reading` how many rows of a dataset are read. `listen` is called before the first call,
-    to connect the stop signal to Ctrl-C. `resumed` is the folder of a resumed run, `prefix` the number of its samples,
+    to connect the stop signal to Ctrl-C. `resumed` is the folder of a resumed run, `pinned` the origin of its dataset, `prefix` the number of its samples,
     `candidate` that run as the one its gates compare. `stored` are answers to score instead of calling targets.
     `http_client` sends all HTTP requests.
     """
@@ -55,6 +55,7 @@ class Session:
     listen: Callable[[StopSignal], None] | None = None
     fetching: Progress | None = None
     resumed: Path | None = None
+    pinned: Mapping[str, str] | None = None
     prefix: int | None = None
     candidate: RunRef | None = None
     stored: StoredAnswers | None = None
@@ -135,7 +136,7 @@ async def _resume(
     check_location(suite, session.options)
     session = replace(
         session, options=stored.options, resumed=stored.folder.path, prefix=stored.record.dataset.rows,
-        candidate=RunRef.of(stored.record),
+        candidate=RunRef.of(stored.record), pinned=stored.record.dataset_from,
     )  # fmt: skip
     check_outputs(session.options.outputs, suites=1)
     if session.options.junit_rows:
@@ -214,6 +215,7 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         document, pool, session.options.output_dir, spool, stdin=sys.stdin.buffer if sys.stdin else None,
         trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
         refresh=session.options.refresh, stored_stdin=stored_stdin(session.resumed) if session.resumed else None,
+        pinned=session.pinned,
         gating=session.options.gates, stored=session.stored, prefix=session.prefix, reading=session.reading,
         candidate=session.stored.candidate if session.stored is not None else session.candidate,
         limits=TIGHT if document.restrictions is not None else STANDARD, failed=_failed_samples(session),

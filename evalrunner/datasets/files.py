@@ -36,7 +36,9 @@ def refuse_address(path: str) -> None:
     if scheme.lower() == "file":
         local = unquote("/" + rest.partition("/")[2])
         raise FileNotResolved(f"{path!r} is an address; write the path alone: {local}")
-    raise FileNotResolved(f"{path!r} is an address, but only files are read; download it, and name the file")
+    raise FileNotResolved(
+        f"{path!r} is an address of a kind that is not read; those of https:// and hf:// are. Download it, and name the file"
+    )
 
 
 def find_files(path: str, folder: Path, *, limits: Limits = STANDARD) -> list[Path]:

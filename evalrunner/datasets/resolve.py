@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, get_args
 
 from evalrunner.datasets.files import FileNotResolved, find_files, refuse_address
+from evalrunner.datasets.hub import HubFile
 from evalrunner.datasets.packing import EXTENSIONS as PACKING
 from evalrunner.datasets.packing import UnreadableFileError, member_name
 from evalrunner.datasets.records import InvalidRecord, NotJsonError, Reader, Record, json_record
+from evalrunner.datasets.remote import RemoteFile, Terms, source_of
 from evalrunner.datasets.source import SampleSelection, SampleSource, Source
+from evalrunner.datasets.stdin import spool_stdin
 from evalrunner.domain import EMPTY
+from evalrunner.egress import current_policy
 from evalrunner.errors import EvalrunError, Problem, SuiteError, nearest
 from evalrunner.limits import STANDARD, Limits
 from evalrunner.plugin_table import BUILTIN
@@ -28,15 +31,13 @@ from evalrunner.plugins import (
     load,
     resolve,
 )
-from evalrunner.storage import replacing
+from evalrunner.suite.data_address import address_of, is_address, is_hub
 from evalrunner.suite.schema import DatasetSpec
 from evalrunner.suite.untrusted import Restrictions
 from evalrunner.suite.validate import check_value, describe_type, keys_of
 
 PACKED = frozenset({"parquet", "xlsx"})  # formats that are compressed themselves
 STDIN = "-"
-COPY_BYTES = 1 << 20  # at a time
-STDIN_COPY = "stdin"  # with the extension of its format
 EXTENSION_ALIASES = {"ndjson": "jsonl", "yml": "yaml"}
 FILE_EXTENSIONS = tuple(sorted(f".{name}" for name in (*BUILTIN["datasets"], *EXTENSION_ALIASES)))
 UNREAD_EXTENSIONS: Mapping[str, tuple[str, ...]] = {  # what is known not to be text, and what to do about it
@@ -157,16 +158,18 @@ def open_dataset(
     restrictions: Restrictions | None = None,
     limits: Limits = STANDARD,
     selection: SampleSelection | None = None,
+    pinned: Mapping[str, str] | None = None,
 ) -> SampleSource:
     """The dataset of a suite. Raises SuiteError for a missing file, an unknown reader or wrong options.
 
     Paths are relative to `folder`. `spool_folder` holds standard input, downloads and shuffled samples while the source
     lives. `stored_stdin` is a file read in place of standard input when a run is resumed. `addresses` are those of the
     suite's trackers. `locate_row` returns the position of an inline row in the suite file. `restrictions` are those of an
-    untrusted suite. Only the samples of `selection` are used, if there is one.
+    untrusted suite. Only the samples of `selection` are used, if there is one. `pinned` is the origin of the dataset of a
+    resumed run.
     """
     resolver = DatasetResolver(
-        spec, folder, spool_folder, stdin, stored_stdin, addresses, locate_row, restrictions, limits
+        spec, folder, spool_folder, stdin, stored_stdin, addresses, locate_row, restrictions, limits, pinned or EMPTY
     )
     source = SampleSource(spec, resolver.sources(), spool_folder, spooled=resolver.spooled, selection=selection)
     source.origin = resolver.origin
@@ -190,6 +193,7 @@ class DatasetResolver:
     locate_row: Callable[[int], str] | None = None
     restrictions: Restrictions | None = None
     limits: Limits = STANDARD
+    pinned: Mapping[str, str] = EMPTY
     problems: list[Problem] = field(default_factory=list)
     spooled: Path | None = None
     origin: Mapping[str, str] | None = None
@@ -274,7 +278,11 @@ class DatasetResolver:
                 kind = self.spec.type or "jsonl"
                 self.spooled = self._spool(kind)
                 return self._builtin(self.spooled, kind, "stdin")
+            if (address := address_of(self.spec)) is not None:
+                return self._remote(address)
             for each in self.spec.paths:
+                if is_address(each):
+                    raise FileNotResolved(f"{each!r} is an address, which is a dataset of its own; name it alone")
                 refuse_address(each)
             files = self._find_files(path)
         except FileNotResolved as missing:
@@ -305,6 +313,58 @@ class DatasetResolver:
             self.report("type", unknown_type(file))
         return kind
 
+    def _remote(self, address: str) -> list[Source]:
+        """The sources of an address. Files of the hub are fetched when they are read, others now."""
+        source = source_of(address)
+        own = factory_options(source)
+        options = {
+            key: check_value(value, own[key].annotation, (key,), lambda at, what: self.report(str(at[0]), what))
+            for key, value in self.spec.options.items()
+            if key in own
+        }
+        rest = {key: value for key, value in self.spec.options.items() if key not in own}
+        self.spec = replace(self.spec, options=rest)
+        kinds = BUILTIN["datasets"] if self.spec.type is None else (self.spec.type,)
+        readers = {name for kind in kinds for name in parameters_of(resolve("datasets", kind, folder=self.folder))}
+        for name in rest.keys() - readers:
+            choices = sorted({*own, *readers, *keys_of(DatasetSpec)} - {"path"})
+            self.report(
+                name, f"{name!r} is neither a key of a dataset nor an option of {address!r}{nearest(name, choices)}"
+            )
+        trusted = self.restrictions is None or (is_hub(address) and "HF_TOKEN" in self.restrictions.variables)
+        if self.problems:
+            return []
+        try:
+            dataset = source(
+                address, Terms(self.spool_folder, current_policy(), self.pinned, trusted=trusted), **options
+            )
+            self.origin = dataset.origin
+            sources = [part for file in dataset.files for part in self._remote_file(file)]
+            if sources and isinstance(first := sources[0].reader, HubFile):
+                first.file = first.fetch()  # what the hub refuses is told at the address
+        except ValueError as refused:
+            self.report("path", str(refused))
+            return []
+        return sources
+
+    def _remote_file(self, file: RemoteFile) -> list[Source]:
+        kind = self.spec.type or type_of(file.name) or (None if is_hub(file.display_name) else self._type(file.fetch()))
+        if not kind:
+            return []
+        if not is_hub(file.display_name) or kind in ("csv", "tsv"):  # whose lists in cells are found before
+            return self._builtin(file.fetch(), kind, file.display_name)
+        if (make := self._maker(kind)) is None:
+            return []
+        try:
+            make(path=file.name)  # checks its options and packages
+        except ValueError as refused:
+            self.report("", str(refused))
+            return []
+        except EvalrunError as lacking:
+            self.report("type", str(lacking))
+            return []
+        return [Source(HubFile(file.fetch, lambda path: make(path=str(path)), file.display_name), file.display_name)]
+
     def _find_files(self, path: str) -> list[Path]:
         """The files of a path or glob. Raises FileNotResolved, also for one that an untrusted suite may not read."""
         listed = self.spec.files or (path,)
@@ -320,15 +380,21 @@ class DatasetResolver:
             self.stdin, self.spool_folder, extension, max_bytes=self.limits.stdin_bytes
         )
 
-    def _builtin(self, file: Path, kind: str, display_name: str) -> list[Source]:
+    def _maker(self, kind: str) -> functools.partial[Any] | None:
+        """What makes the built-in reader of a path, with its options; None if they are wrong."""
         prepared = self._prepare(kind)
         if prepared is None:
-            return []
+            return None
         factory, options = prepared
         size = options.get("max_record_mb", self.limits.record_mb)
         if self.limits.fixed:
             size = min(size, self.limits.record_mb)
-        make = functools.partial(factory, path=str(file), **{**options, "max_record_mb": size})
+        return functools.partial(factory, **{**options, "max_record_mb": size})
+
+    def _builtin(self, file: Path, kind: str, display_name: str) -> list[Source]:
+        if (maker := self._maker(kind)) is None:
+            return []
+        make = functools.partial(maker, path=str(file))
         reader = self._call_factory(kind, make)
         return [] if reader is None else [Source(reader, display_name, file)]
 
@@ -489,40 +555,3 @@ def type_in_archive(file: Path, member: str | None) -> str | None:
         return type_of(member_name(file, member))
     except UnreadableFileError as unreadable:
         raise FileNotResolved(f"{str(file)!r} {unreadable}") from None
-
-
-def spool_stdin(stdin: BinaryIO | None, folder: Path, extension: str, *, max_bytes: int) -> Path:
-    """The file that standard input was copied to, because it is read twice. Raises FileNotResolved."""
-    if stdin is None:
-        raise FileNotResolved("the path is '-', but there is no standard input")
-    if stdin.isatty():
-        raise FileNotResolved("the path is '-', but nothing is piped in: evalrun suite.yaml < data.jsonl")
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{STDIN_COPY}.{extension}"
-    partial = target.with_name(target.name + ".part")
-    try:
-        with partial.open("wb") as file:
-            while piece := stdin.read(COPY_BYTES):
-                file.write(piece)
-                if file.tell() > max_bytes:
-                    raise FileNotResolved(
-                        f"standard input has more than {max_bytes / 2**30:.3g} GiB; save it to a file and name that in dataset.path"
-                    )
-    except OSError as refused:  # not open for reading, or a full disk
-        raise FileNotResolved(f"standard input cannot be copied: {refused.strerror or refused}") from None
-    return partial.replace(target)
-
-
-def store_stdin(spooled: Path, folder: Path) -> Path:
-    """The copy of standard input in the run folder, written atomically. Raises RunError."""
-    target = folder / spooled.name
-    if target.exists() and target.samefile(spooled):
-        return target  # a resumed run reads it from there
-    with replacing(target) as part:
-        shutil.copyfile(spooled, part)
-    return target
-
-
-def stored_stdin(folder: Path) -> Path | None:
-    """The copy that `store_stdin` left in a run folder, None if the dataset did not come from standard input."""
-    return next(iter(sorted(folder.glob(f"{STDIN_COPY}.*"))), None)

@@ -32,6 +32,7 @@ from evalrunner.datasets.columns import (
 )
 from evalrunner.datasets.conditions import SearchFailed, compile_where
 from evalrunner.datasets.csv import DelimitedReader
+from evalrunner.datasets.hub import fetched
 from evalrunner.datasets.json import parse_list
 from evalrunner.datasets.records import MAX_COLUMNS, InvalidRecord, Reader, Record, is_own_table, names_problem
 from evalrunner.datasets.shuffle import Shuffle
@@ -157,7 +158,8 @@ class SampleSource:
 
     def peek(self) -> Iterator[Sample]:
         """The samples as far as they can be read, also beyond the limit, before the scan. Problems are left to the scan."""
-        return (item for item, _ in self._rows.iter_samples(ScanObserver(), FirstPassIds()))
+        rows = self._rows if self._count is None else replace(self._rows, sources=fetched(self._rows.sources))
+        return (item for item, _ in rows.iter_samples(ScanObserver(), FirstPassIds()))
 
     def __iter__(self) -> Iterator[Sample]:
         """The samples, with the ids and in the order of the scan. Raises RunError if the source has changed."""
@@ -290,8 +292,7 @@ class SourceRows:
 
     def iter_samples(self, observer: ScanObserver, ids: FirstPassIds | LaterPassIds) -> Iterator[tuple[Sample, str]]:
         """Every sample that `where` selects, with its location. `observer` gets the problems of the others."""
-        index = 0
-        where = self.spec.where
+        index, where = 0, self.spec.where
         for source in self.sources:
             text_only = bool(getattr(source.reader, "text_only", False))
             mapper = ColumnMapper(self.spec.columns, text_only=text_only)

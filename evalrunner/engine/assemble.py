@@ -66,6 +66,7 @@ from evalrunner.scorers.instances import ScorerInstances, templated_scorer
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
 from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Design, Measure, builtin_measures
 from evalrunner.storage import cache_folder
+from evalrunner.suite.data_address import address_of
 from evalrunner.suite.environment import has_variable, public_path
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, RunSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options
@@ -87,7 +88,7 @@ class Assembler:
     """Builds the plan of a suite. `runs` is the runs folder, `spool` a folder for temporary files.
 
     `stop` is the stop signal of the command, `timing` the clock of its waits. `stored_stdin` is the copy of standard
-    input in the folder of a resumed run. Without `gating` no baseline is read. `candidate` is the run that gates compare
+    input in the folder of a resumed run, `pinned` the origin of its dataset. Without `gating` no baseline is read. `candidate` is the run that gates compare
     with a baseline, if it exists already. `stored` answers are scored instead of calling targets. `prefix` is the number
     of samples of a resumed run, whose content is compared with the first ones of the dataset. `failed` samples are the
     only ones used, if given. `limits` are those of
@@ -100,6 +101,7 @@ class Assembler:
     spool: Path
     stdin: BinaryIO | None = None
     stored_stdin: Path | None = None
+    pinned: Mapping[str, str] | None = None
     trace: Callable[[str], None] | None = None
     stop: StopSignal | None = None
     timing: Timing = Timing()
@@ -273,7 +275,7 @@ class Assembler:
         if self.stored is None:
             return self._open_dataset(suite)
         samples, spec = self.stored.samples, suite.dataset
-        if spec.source is not None or spec.path == "-":
+        if spec.source is not None or spec.path == "-" or address_of(spec) is not None:
             return samples
         ids = {sample.id for sample in samples.samples}
         try:  # answers of a run, by the checks that the data has now
@@ -294,6 +296,7 @@ class Assembler:
             restrictions=None if self.document.is_owners(("dataset", "path")) else self.document.restrictions,
             limits=self.limits,
             selection=self.failed.selection if self.failed is not None else None,
+            pinned=self.pinned,
         )
 
     def _guard(self, path: KeyPath, make: Callable[[], Any]) -> Any:

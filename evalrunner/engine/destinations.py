@@ -28,6 +28,7 @@ from evalrunner.redact import REDACTED, may_be_secret
 from evalrunner.secret_names import LOGIN
 from evalrunner.storage import expand_home
 from evalrunner.suite.checks import ChecksReader
+from evalrunner.suite.data_address import is_address
 from evalrunner.suite.environment import (
     VARIABLE,
     SuiteEnvironment,
@@ -228,6 +229,8 @@ def _files(suite: Suite, document: Document) -> Iterator[tuple[Path, str]]:
     """The files that a suite reads, with what they are for. Those that do not exist are listed too."""
     dataset, folder = suite.dataset, suite.folder
     for written in dataset.paths if dataset.path != "-" else ():
+        if is_address(written):
+            continue
         try:
             found = find_files(written, folder)
         except (FileNotResolved, OSError, ValueError):

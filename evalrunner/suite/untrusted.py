@@ -20,13 +20,13 @@ from evalrunner.errors import Problem, SuiteError
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import NEGATION, is_negation, known_names
 from evalrunner.storage import expand_braces
+from evalrunner.suite.data_address import HUB_URL, address_of, contacted_url
 from evalrunner.suite.environment import OPENAI_URL, VARIABLE, VARIABLE_NAME, keys_of_provider, provider_of
 from evalrunner.suite.options import RunOptions
 from evalrunner.suite.provider_hosts import PROVIDER_HOSTS, named_addresses
 from evalrunner.suite.schema import CheckSpec, DatasetSpec, GateSpec, KeyPath, ModelSpec, ScorerSpec, TargetSpec
 from evalrunner.suite.yaml import Document, dotted
 
-HUB_URL = "https://huggingface.co"
 STDIN = "-"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
@@ -290,6 +290,9 @@ class _Audit:
         place = (*path, "path") if isinstance(self.document.data.get("dataset"), Mapping) else path
         if spec.path == STDIN:
             self.refuse(place, "reads standard input", advice="pass --set dataset.path=- yourself")
+            return
+        if (address := address_of(spec)) is not None:
+            self.host(place, contacted_url(address))
             return
         try:
             paths = [path for written in spec.paths for path in expand_braces(written)]

@@ -447,8 +447,7 @@ def test_a_type_is_proposed_only_for_files_that_can_be_text(name: str, advice: s
 @pytest.mark.parametrize(
     ("path", "advice"),
     [
-        ("https://example.org/data.csv", "is an address, but only files are read; download it, and name the file"),
-        ("s3://bucket/data.jsonl", "is an address, but only files are read"),
+        ("s3://bucket/data.jsonl", "is an address of a kind that is not read; those of https:// and hf:// are"),
         ("file:///tmp/my%20data.csv", "is an address; write the path alone: /tmp/my data.csv"),
     ],
 )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from evalrunner.datasets.resolve import open_dataset, store_stdin, stored_stdin
+from evalrunner.datasets.resolve import open_dataset
+from evalrunner.datasets.stdin import store_stdin, stored_stdin
 from evalrunner.plugins import BUILTIN
 from evalrunner.suite.schema import DatasetSpec
 from tests.datasets.reading import inputs, problems, samples, scan, source, write
