@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from evalrunner import __version__
-from evalrunner.cli import doctor, init, inspect, listing, options, run, runs, stored
+from evalrunner.cli import datasets, doctor, init, inspect, listing, options, run, runs, stored
 from evalrunner.cli.guard import exit_now, interrupt_on_signals, refuse_exit
 from evalrunner.cli.streams import flush_streams, protect_streams, report
 from evalrunner.errors import EvalrunError, RunError, SuiteError, exhausted
@@ -187,6 +187,7 @@ app.command("plan")(inspect.plan)
 app.command("validate")(inspect.validate)
 app.command("schema")(inspect.schema)
 app.command("list")(listing.list_parts)
+app.add_typer(datasets.datasets, name="datasets")
 app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("show")(stored.show)

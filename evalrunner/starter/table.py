@@ -162,7 +162,7 @@ def _read_delimited(path: Path, text: str, encoding: str) -> Table:
     sets = first.strip().strip('"')
     declared = sets[4] if sets.lower().startswith("sep=") and len(sets) == 5 else None
     delimiter = declared or guess_delimiter(text)
-    split = _split(rest if declared else text, delimiter)
+    split = split_rows(rest if declared else text, delimiter)
     lines = [row for row in split if any(cell.strip() for cell in row)]
     if not lines:
         return Table(path, (), [])
@@ -197,7 +197,8 @@ def _read_delimited(path: Path, text: str, encoding: str) -> Table:
     return Table(path, tuple(names), rows, tuple(notes), options, direct)
 
 
-def _split(text: str, delimiter: str) -> list[list[str]]:
+def split_rows(text: str, delimiter: str) -> list[list[str]]:
+    """The cells of each line."""
     csv.field_size_limit(2**31 - 1)  # as the reader of a run has it
     return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
 
@@ -207,7 +208,7 @@ def guess_delimiter(text: str) -> str:
     head = "\n".join(text.split("\n", PROBE_ROWS)[:PROBE_ROWS])
     best, delimiter = (0.0, 0), ","
     for candidate in DELIMITERS:
-        widths = [len(row) for row in _split(head, candidate) if row]
+        widths = [len(row) for row in split_rows(head, candidate) if row]
         if not widths or widths[0] < 2:
             continue
         share = widths.count(widths[0]) / len(widths)
