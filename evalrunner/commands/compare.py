@@ -166,6 +166,7 @@ def _candidates(runs: Sequence[ComparedRun]) -> Iterator[Candidate]:
     first: Mapping[str, Any] | None = None
     for run in runs:
         definition = run.record.definition()["targets"]
+        asked = run.record.provenance.targets
         for name, target in run.record.targets.items():
             first = definition[name] if first is None else first
             yield Candidate(
@@ -174,7 +175,7 @@ def _candidates(runs: Sequence[ComparedRun]) -> Iterator[Candidate]:
                 run=run.folder.id,
                 models=tuple(dict.fromkeys(filter(None, [target.model, *target.served_models]))),
                 differs=tuple(part_differences(first, definition[name])),
-                prompt=target.prompt_name,
+                prompt=asked[name].prompt_name if name in asked else None,
             )
 
 

@@ -362,13 +362,14 @@ def compare_targets(
     from evalrunner.compare.result import Candidate
 
     defined = plan.provenance.definition()["targets"]
+    asked = (plan.provenance if plan.stored is None else plan.stored.provenance).targets
     candidates = [
         Candidate(
             name=target.name,
             target=target.name,
             models=_names(target.model, usage.of_target(target.name).served_models),
             differs=tuple(part_differences(defined[plan.targets[0].name], defined[target.name])),
-            prompt=plan.provenance.targets[target.name].prompt_name,
+            prompt=asked[target.name].prompt_name if target.name in asked else None,
         )
         for target in plan.targets
     ]

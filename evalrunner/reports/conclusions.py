@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from evalrunner.formatting import counted, number, one_line
+from evalrunner.formatting import DASH, counted, number, one_line
 
 if TYPE_CHECKING:
     from evalrunner.compare.result import ComparedMetric, Comparison, Pair
@@ -46,10 +46,10 @@ def conclusions_of(comparison: Comparison, metric: ComparedMetric) -> Iterator[s
         found = factor.metric(metric.name)
         if found is not None and found.ranking is not None:
             crossed = True
+            order = dict.fromkeys((*found.ranking.order, *factor.levels))
             values = ", ".join(
-                f"{one_line(name, MAX_NAME)} {number(found.values[name].value)}"
-                for name in found.ranking.order
-                if name in found.values
+                f"{one_line(name, MAX_NAME)} {number(found.values[name].value) if name in found.values else DASH}"
+                for name in order
             )
             over = counted(len(factor.others), "prompt" if factor.kind == "model" else "model")
             yield " ".join([f"{factor.kind.capitalize()}s, each over {over}: {values}.", *conclusions(found)])

@@ -116,6 +116,12 @@ def test_a_stored_matrix_is_compared_again_with_the_same_numbers(server: Scripte
     again = json.loads(command("compare", "last", "--json").out)
     stored = metrics()["comparison"]
     assert again["factors"] == stored["factors"] and len(again["factors"]) == 2
+    assert command("score", "last").code == 0
+    assert {kind: item["levels"] for kind, item in factors().items()} == {
+        "prompt": list(PROMPTS),
+        "model": list(MODELS),
+    }
+    assert len(json.loads(command("compare", "last", "--json").out)["factors"]) == 2
     report = next(Path("runs/matrix").glob("*/report.html")).read_text()
     assert "Prompts, each over 3 models" in report
     assert "over 3 tests of prompts, and over 3 tests of models" in command("show", "last", "-v").out.replace("\n", " ")
@@ -144,6 +150,15 @@ def test_models_with_other_prompts_are_left_out_of_what_they_do_not_share(server
     found = factors()
     assert list(found) == ["model"]
     assert (found["model"]["levels"], found["model"]["others"]) == (["alpha", "beta"], ["short", "steps"])
+
+
+def test_a_model_without_answers_leaves_no_number_over_it(server: ScriptedServer) -> None:
+    targets = [{"model": "alpha", "base_url": server.base_url}, {"model": "down", "base_url": server.base_url}]
+    done = run(server, targets=targets)
+    assert done.code == 3
+    lines = " ".join(done.out.split())
+    assert "Prompts, each over 2 models: short –, long –, steps –." in lines
+    assert "Models, each over 3 prompts: alpha 0.800, down –." in lines
 
 
 def test_one_model_or_one_prompt_has_no_factors(server: ScriptedServer) -> None:
