@@ -78,8 +78,8 @@ def _refusal_reason(run: RunRecord) -> str | None:
     if run.decided is not None:
         rows = f"{run.decided.rows:,} of {run.decided.rows_planned:,} rows"
         return f"stopped when its gates were decided, after {rows}; finish it: evalrun --resume {run.run_id} --no-gates"
-    if run.failed_from is not None:
-        return f"has only the samples that failed in run {run.failed_from}"
+    if run.part is not None:
+        return run.part
     return None if run.verdict in ACCEPTABLE else f"did not pass ({run.verdict})"
 
 

@@ -166,10 +166,8 @@ def is_path(reference: str) -> bool:
 def baseline_of_run(folder: RunFolder) -> Baseline:
     """A stored run as a baseline. Raises RunNotFoundError if the run is broken or has no rows."""
     run = RunRecord.load(folder.path)
-    if run.failed_from is not None:
-        raise RunNotFoundError(
-            f"run {folder.id} is no baseline: it has only the samples that failed in run {run.failed_from}"
-        )
+    if run.part is not None:
+        raise RunNotFoundError(f"run {folder.id} is no baseline: it {run.part}")
     rows = collect_rows(read_rows(folder.path), epochs=run.epochs, slices=run.design.slices)
     if not rows:
         raise RunNotFoundError(f"run {folder.id} has no rows")

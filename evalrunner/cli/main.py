@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from evalrunner import __version__
-from evalrunner.cli import datasets, doctor, init, inspect, listing, options, run, runs, stored
+from evalrunner.cli import datasets, doctor, init, inspect, listing, merge, options, run, runs, stored
 from evalrunner.cli.guard import exit_now, interrupt_on_signals, refuse_exit
 from evalrunner.cli.streams import flush_streams, protect_streams, report
 from evalrunner.errors import EvalrunError, RunError, SuiteError, exhausted
@@ -24,7 +24,7 @@ from evalrunner.verdicts import INTERRUPTED, UNTRUSTED
 
 # addresses that may follow --mlflow; the last two are refused later, with a reason
 ADDRESS = re.compile(r"[A-Za-z][\w+]*://|databricks$|file:|mlruns/?$")
-CALLING = ("run", "score", "gate", "track")  # commands with a code for a run that could not continue
+CALLING = ("run", "score", "gate", "track", "merge")  # commands with a code for a run that could not continue
 MIN_ADDRESS_SPACE = 512 * 2**20  # a small run takes 250 MB of it
 THREAD_COUNTS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 M_ARENA_MAX = -8  # of malloc.h of the GNU C library
@@ -202,6 +202,7 @@ app.add_typer(stored.cache, name="cache")
 app.command("track")(stored.track)
 app.command("gate")(run.gate)
 app.command("score")(run.score)
+app.command("merge")(merge.merge)
 app.add_typer(stored.baseline, name="baseline")
 
 

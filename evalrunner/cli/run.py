@@ -321,6 +321,7 @@ def score(
     run_options = with_trust_of(stored.options, run_options)
     failed_from = stored.options.get("failed_from")  # part of a suite has no verdict, however it is scored
     gates = run_options.gates and stored.suite_file is not None and failed_from is None
+    gates = gates and stored.options.get("shard") is None
     run_options = dataclasses.replace(run_options, gates=gates, failed_from=failed_from)
     printer = Printer(quiet=quiet, as_json=as_json)
     results = run_and_print([str(file)], run_options, printer, stored)

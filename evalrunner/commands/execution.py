@@ -330,6 +330,7 @@ class Execution:
             *early_stop_notices(plan, decided),
             *(self.resume_state.notices if self.resume_state is not None else ()),
             *(self.repeat.notices() if self.repeat is not None else ()),
+            *shard_notices(plan),
             *usage.errors.lines(known=stopped or ""),
         )
         return RunResult(
@@ -339,6 +340,16 @@ class Execution:
             compare_targets(plan, self.summary, {name: target.metrics for name, target in targets.items()}, usage),
             decided=decided, looks=add_look(looks, look),
         )  # fmt: skip
+
+
+def shard_notices(plan: Plan) -> Iterator[str]:
+    """Which part of the samples the run has, and how it becomes one with the others."""
+    dataset = plan.provenance.dataset
+    if dataset.shard is not None and dataset.whole_rows is not None:
+        yield (
+            f"shard {dataset.shard}: {dataset.rows:,} of {dataset.whole_rows:,} samples; gates are checked when all shards "
+            "are merged: evalrun merge RUN…"
+        )
 
 
 def _repeat_tally(plan: Plan) -> RepeatTally | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evalrunner.domain import Row
-from evalrunner.engine.plan import FailedSamples
+from evalrunner.engine.failed_samples import FailedSamples
 from evalrunner.errors import RunNotFoundError, SuiteError, listed
 from evalrunner.formatting import counted
 from evalrunner.reports.worst_rows import failed

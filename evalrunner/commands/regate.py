@@ -93,6 +93,8 @@ def reevaluate_gates(
 
 
 def _require_whole_suite(run: RunRecord) -> None:
+    if run.dataset.shard is not None:
+        raise SuiteError(f"run {run.run_id} {run.part}")
     if run.failed_from is not None:
         raise SuiteError(
             f"run {run.run_id} has only the samples that failed in run {run.failed_from}, on which gates say nothing; "

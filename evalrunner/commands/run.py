@@ -15,6 +15,7 @@ from evalrunner import __version__
 from evalrunner.baselines.file import RunRef
 from evalrunner.commands.execution import NOTHING, execute, nothing_called
 from evalrunner.commands.track import check_trackers, send_after_run
+from evalrunner.datasets.selection import SampleSelection, Shard
 from evalrunner.datasets.stdin import stored_stdin
 from evalrunner.domain import Reporter
 from evalrunner.endpoints.factory import EndpointPool, Progress
@@ -35,7 +36,7 @@ from evalrunner.suite.untrusted import check_location, check_spending
 if TYPE_CHECKING:
     import httpx
 
-    from evalrunner.engine.plan import FailedSamples
+    from evalrunner.engine.failed_samples import FailedSamples
 
 
 @dataclass(slots=True)
@@ -80,6 +81,8 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
 
         suites, options = options_to_repeat(suites, session.options)
         session = replace(session, options=options)
+    if session.options.shard is not None:  # gates are checked on all shards together
+        session = replace(session, options=replace(session.options, gates=False))
     if not suites:
         raise SuiteError("name a suite: evalrun SUITE…, or a run to resume: evalrun --resume last")
     check_outputs(session.options.outputs, suites=len(suites))
@@ -219,8 +222,26 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         gating=session.options.gates, stored=session.stored, prefix=session.prefix, reading=session.reading,
         candidate=session.stored.candidate if session.stored is not None else session.candidate,
         limits=TIGHT if document.restrictions is not None else STANDARD, failed=_failed_samples(session),
+        named=named_samples(session.options), shard=shard_of(session.options),
     )  # fmt: skip
     return assembler.assemble(read)
+
+
+def named_samples(options: RunOptions) -> SampleSelection | None:
+    """The samples that `--rows` names, None without it. An id with a comma is quoted as in CSV."""
+    if not options.rows:
+        return None
+    import csv
+
+    ids = frozenset(name.strip() for line in csv.reader(options.rows) for name in line if name.strip())
+    if not ids:
+        raise SuiteError("--rows: names no id; write --rows q1,q2")
+    return SampleSelection(ids, "were named by --rows")
+
+
+def shard_of(options: RunOptions) -> Shard | None:
+    """The shard of `--shard`, None without it."""
+    return None if options.shard is None else Shard.parse(options.shard)
 
 
 def _failed_samples(session: Session) -> FailedSamples | None:

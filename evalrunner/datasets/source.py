@@ -13,6 +13,7 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -35,6 +36,7 @@ from evalrunner.datasets.csv import DelimitedReader
 from evalrunner.datasets.hub import fetched
 from evalrunner.datasets.json import parse_list
 from evalrunner.datasets.records import MAX_COLUMNS, InvalidRecord, Reader, Record, is_own_table, names_problem
+from evalrunner.datasets.selection import SampleSelection, Shard, StratifiedSample
 from evalrunner.datasets.shuffle import Shuffle
 from evalrunner.datasets.xlsx import ExcelSheet
 from evalrunner.domain import Sample
@@ -63,7 +65,8 @@ class Scan:
     `columns` are the source's own, in order of appearance. `digest` is the sha256 of the canonical JSON of every
     sample in order; `prefix_digest` is that of the first ones, as many as were asked for, None if there are fewer.
     `expected` counts the samples that have an accepted answer. `nested` are dotted names of keys one level below columns
-    that are mappings, as the records that introduced a column have them.
+    that are mappings, as the records that introduced a column have them. `whole` is count and digest of all samples if only
+    those of a shard are used.
     """
 
     count: int
@@ -73,21 +76,15 @@ class Scan:
     expected: int = 0
     prefix_digest: str | None = None
     nested: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SampleSelection:
-    """Ids of the samples to use. `reason` says in messages which these are: `failed in run 2026…`."""
-
-    ids: frozenset[str]
-    reason: str
+    whole: tuple[int, str] | None = None
 
 
 class SampleSource:
     """Samples in a fixed order with fixed ids, streamed from the source each time they are iterated over.
 
     `spooled` is the copy of standard input, None if the dataset is not read from it. `origin` is what exactly was read
-    from another system. Only the samples of `selection` are used, if there is one.
+    from another system. Only the samples of `selection` and `named` are used, if there are some, and of these, and of the limit,
+    those of `shard`; all that are `named` must exist.
     """
 
     origin: Mapping[str, str] | None = None
@@ -100,11 +97,17 @@ class SampleSource:
         *,
         spooled: Path | None = None,
         selection: SampleSelection | None = None,
+        named: SampleSelection | None = None,
+        shard: Shard | None = None,
     ) -> None:
         self.spooled = spooled
         self._spec = spec
         self._rows = SourceRows(spec, tuple(sources))
         self._selection = selection
+        self._named = named
+        self._shard = shard
+        self._sample = None if spec.sample is None else StratifiedSample(spec.sample, spec.by, spec.sample_seed)
+        self._unseen: set[str] = set()
         self._spool_folder = spool_folder
         self._shuffle: Shuffle | None = None
         self._stamps: list[tuple[int, int] | None] = []
@@ -123,10 +126,11 @@ class SampleSource:
         """
         self._stamps = [source.stamp() for source in self._rows.sources]
         lists = self._rows.find_lists()
+        self._choose_sample()
         report, ids = ScanReport(unseen=set(condition_columns(self._spec.where))), FirstPassIds()
         count, answered, prefix_digest = 0, 0, None
-        digest = hashlib.sha256()
-        for sample, location in self._in_order(report, ids):
+        digest, every = hashlib.sha256(), _WholeDigest()
+        for sample, location in self._of_shard(self._in_order(report, ids), every):
             count += 1
             answered += bool(sample.expected)
             report.on_candidate(SAMPLES)
@@ -141,15 +145,43 @@ class SampleSource:
                 place = message.where if isinstance(message, PlacedProblem) else location
                 whole = Problem(place, "", f"{message} (the same for every sample)")
                 report.on_problem(Problem(location, "", message), group=(SAMPLES, message), whole=whole)
-        problems = self._rows.problems(report, ids)
+        problems = self._rows.problems(report, ids) or self._unknown_ids(report)
         if problems or not count:
-            raise SuiteError(problems or [self._empty_reason(report)])
-        self._repeats, self._count = ids.repeats, count
+            raise SuiteError(problems or [self._empty_reason(report, every.count)])
+        self._repeats, self._count = ids.repeats, count if self._shard is None else every.count
         notices = (*self._rows.notices(), *_list_notices(lists, report), *_duplicate_notices(ids.repeats))
         columns = sample_columns(report.columns, self._spec.columns)
-        return Scan(count, columns, digest.hexdigest(), notices, answered, prefix_digest, tuple(report.nested))
+        return Scan(
+            count, columns, digest.hexdigest(), notices, answered, prefix_digest, tuple(report.nested),
+            None if self._shard is None else (every.count, every.digest.hexdigest()),
+        )  # fmt: skip
 
-    def _empty_reason(self, report: ScanReport) -> Problem:
+    def _choose_sample(self) -> None:
+        """Choose the samples of `sample`, for which everything is read once more."""
+        if self._sample is None:
+            return
+        samples = self._rows.iter_samples(ScanObserver(), FirstPassIds())
+        self._sample.choose(sample for sample, _ in samples if self._is_named(sample.id))
+
+    def _unknown_ids(self, report: ScanReport) -> list[Problem]:
+        """A problem for the ids that were named and that no row has, unless a limit may have left them out."""
+        if not self._unseen or self._spec.limit is not None or not report.rows:
+            return []
+        names = sorted(self._unseen)
+        known = itertools.islice(self._rows.iter_samples(ScanObserver(), FirstPassIds()), MAX_VALUES_READ)
+        hint = nearest(names[0], [sample.id for sample, _ in known])
+        more = f" and {len(names) - MAX_VALUES_NAMED:,} more" if len(names) > MAX_VALUES_NAMED else ""
+        where = f" where {dict(self._spec.where)}" if self._spec.where else ""
+        listed = ", ".join(map(repr, names[:MAX_VALUES_NAMED]))
+        return [Problem("", "", f"--rows: no sample {listed}{more} in {self.display_name}{where}{hint}")]
+
+    def _empty_reason(self, report: ScanReport, whole: int) -> Problem:
+        if whole:
+            samples = "the only sample is" if whole == 1 else f"none of the {whole:,} samples is"
+            return Problem("", "", f"--shard {self._shard}: {samples} in this shard; use fewer shards")
+        if self._spec.offset and report.candidates:
+            left = f"leaves none of {report.candidates:,} samples"
+            return Problem("", "dataset.offset", f"is {self._spec.offset:,}, which {left}; use a smaller one")
         if self._selection is None or not report.rows:
             return self._rows.empty_reason(report)
         where = f" where {dict(self._spec.where)}" if self._spec.where else ""
@@ -165,46 +197,93 @@ class SampleSource:
         """The samples, with the ids and in the order of the scan. Raises RunError if the source has changed."""
         if self._count is None:
             self.scan(lambda sample: ())
-        if self._shuffle is not None:
-            return (sample for sample, _ in self._shuffle)
-        return self._stream()
+        samples = self._stream() if self._shuffle is None else self._window(self._shuffle)
+        return (sample for sample, _ in self._of_shard(samples))
 
-    def _stream(self) -> Iterator[Sample]:
+    def _stream(self) -> Iterator[tuple[Sample, str]]:
         for source, stamp in zip(self._rows.sources, self._stamps, strict=True):
             if source.stamp() != stamp:
                 raise RunError(f"{source.display_name} changed after it was checked; run again")
         count = 0
         samples = self._selected(self._rows.iter_samples(StrictObserver(), LaterPassIds(self._repeats)))
-        for sample, _ in itertools.islice(samples, self._spec.limit):
+        for item in self._window(samples):
             count += 1
             if count > (self._count or 0):
                 break
-            yield sample
+            yield item
         if count != self._count:
             raise RunError(f"the dataset changed after it was checked: it had {self._count:,} samples; run again")
 
     def _selected(self, samples: Iterator[tuple[Sample, str]]) -> Iterator[tuple[Sample, str]]:
-        """The samples of the selection, numbered anew; all of them if there is none."""
-        if self._selection is None:
+        """The samples that are selected, numbered anew; all of them if there is no selection."""
+        if self._selection is None and self._named is None and self._sample is None:
             return samples
-        ids = self._selection.ids
-        chosen = ((sample, location) for sample, location in samples if sample.id in ids)
-        return ((replace(sample, index=place), location) for place, (sample, location) in enumerate(chosen))
+        sample_takes = None if self._sample is None else self._sample.takes
+        return _numbered(
+            (sample, location)
+            for sample, location in samples
+            if self._is_named(sample.id) and (sample_takes is None or sample_takes(sample))
+        )
+
+    def _is_named(self, id: str) -> bool:
+        """Whether the selections have an id."""
+        if self._named is not None and id in self._named.ids:
+            self._unseen.discard(id)
+        return all(one is None or id in one.ids for one in (self._selection, self._named))
+
+    def _window(self, samples: Iterable[tuple[Sample, str]]) -> Iterator[tuple[Sample, str]]:
+        """The samples from the offset up to the limit."""
+        offset, limit = self._spec.offset, self._spec.limit
+        items = itertools.islice(samples, offset, None if limit is None else offset + limit)
+        return _numbered(items) if offset else items
+
+    def _of_shard(
+        self, samples: Iterator[tuple[Sample, str]], whole: _WholeDigest | None = None
+    ) -> Iterator[tuple[Sample, str]]:
+        """The samples of the shard, numbered anew; all of them without one. `whole` sees all, if there is a shard."""
+        shard = self._shard
+        if shard is None:
+            return samples
+        seen = samples if whole is None else whole.watch(samples)
+        return _numbered((sample, location) for sample, location in seen if shard.has(sample.id))
 
     def _in_order(self, report: ScanReport, ids: FirstPassIds) -> Iterator[tuple[Sample, str]]:
         """The samples of the first pass with their locations, in the order of the run."""
+        self._unseen = set(self._named.ids if self._named is not None else ())
         samples = self._selected(self._rows.iter_samples(report, ids))
         if self._spec.shuffle is None:
-            return itertools.islice(samples, self._spec.limit)
+            return self._window(samples)
         self._spool_folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix="shuffled-", suffix=".jsonl", dir=self._spool_folder)
         os.close(handle)
         path = Path(name)
         weakref.finalize(self, path.unlink, missing_ok=True)
         cluster = self._spec.cluster if self._spec.keep_clusters else None
-        self._shuffle = Shuffle(path, seed=self._spec.shuffle, limit=self._spec.limit, cluster=cluster)
+        limit = None if self._spec.limit is None else self._spec.offset + self._spec.limit
+        self._shuffle = Shuffle(path, seed=self._spec.shuffle, limit=limit, cluster=cluster)
         self._shuffle.fill(samples)
-        return iter(self._shuffle)
+        return self._window(self._shuffle)
+
+
+@dataclass(slots=True)
+class _WholeDigest:
+    """Counts and digests the samples of all shards."""
+
+    count: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def watch(self, samples: Iterable[tuple[Sample, str]]) -> Iterator[tuple[Sample, str]]:
+        """The samples as they are."""
+        for sample, location in samples:
+            self.count += 1
+            with suppress(RecordError):  # a problem of its own shard
+                self.digest.update(digest_line(sample) + b"\n")
+            yield sample, location
+
+
+def _numbered(samples: Iterable[tuple[Sample, str]]) -> Iterator[tuple[Sample, str]]:
+    """The samples, numbered from 0."""
+    return ((replace(sample, index=place), location) for place, (sample, location) in enumerate(samples))
 
 
 def _list_notices(lists: Iterable[str], report: ScanReport) -> tuple[str, ...]:
@@ -459,6 +538,7 @@ class ScanReport(ScanObserver):
     """For the first pass: the first problems, the number of all, and the columns and rows read."""
 
     rows: int = 0
+    candidates: int = 0
     columns: dict[str, None] = field(default_factory=dict)
     nested: dict[str, None] = field(default_factory=dict)
     unseen: set[str] = field(default_factory=set)
@@ -484,6 +564,7 @@ class ScanReport(ScanObserver):
 
     def on_candidate(self, scope: Hashable) -> None:
         self._scopes[scope] += 1
+        self.candidates += scope != SAMPLES
 
     def on_list(self, column: str) -> None:
         self.lists_as_text += 1

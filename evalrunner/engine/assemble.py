@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from evalrunner.baselines.file import Baseline, RunRef
 from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
 from evalrunner.datasets.resolve import open_dataset
+from evalrunner.datasets.selection import SampleSelection, Shard
 from evalrunner.datasets.source import SampleSource
 from evalrunner.domain import Preparable, Sample, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
@@ -29,9 +30,9 @@ from evalrunner.engine.check_assembly import (
 )
 from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck, conversations_of, foreign_baselines
 from evalrunner.engine.destinations import destinations_of
+from evalrunner.engine.failed_samples import FailedSamples
 from evalrunner.engine.judge_assembly import JudgeAssembly
 from evalrunner.engine.plan import (
-    FailedSamples,
     Plan,
     PlannedModel,
     PlannedScorer,
@@ -91,7 +92,7 @@ class Assembler:
     input in the folder of a resumed run, `pinned` the origin of its dataset. Without `gating` no baseline is read. `candidate` is the run that gates compare
     with a baseline, if it exists already. `stored` answers are scored instead of calling targets. `prefix` is the number
     of samples of a resumed run, whose content is compared with the first ones of the dataset. `failed` samples are the
-    only ones used, if given. `limits` are those of
+    only ones used, if given, `named` samples and those of `shard` as well. `limits` are those of
     patterns and templates. `reading` is called with the number of samples read so far, now and then.
     """
 
@@ -113,6 +114,8 @@ class Assembler:
     prefix: int | None = None
     limits: Limits = STANDARD
     failed: FailedSamples | None = None
+    named: SampleSelection | None = None
+    shard: Shard | None = None
     reading: Callable[[int], None] | None = None
     samples: SampleSource | StoredSamples | None = None
     shots: dict[int, Shots | None] = field(default_factory=dict)
@@ -160,7 +163,7 @@ class Assembler:
         else:
             check.report_unscanned(self.document)
         self.document.raise_problems()
-        provenance = provenance_of(suite, scan, targets, scorers)
+        provenance = provenance_of(suite, scan, targets, scorers, self.shard)
         count = scan.count if self.stored is None else max(scan.count, self.stored.planned)
         provenance = replace(provenance, dataset=replace(provenance.dataset, rows=count))
         if baselines:  # they must be of the same scorers and judges
@@ -235,7 +238,8 @@ class Assembler:
 
     def _has_checks(self, suite: Suite, checks: RowChecks, count: int) -> bool:
         """Whether the suite or a row has checks; also a row that is not among the `count` samples of a limit."""
-        if self.samples is not None and (self.failed is not None or suite.dataset.limit == count):
+        selected = suite.dataset.offset or suite.dataset.sample or self.failed or self.named or self.shard
+        if self.samples is not None and (selected or suite.dataset.limit == count):
             for _ in discover(checks, self.samples.peek()):
                 pass
         return checks.present
@@ -297,6 +301,8 @@ class Assembler:
             limits=self.limits,
             selection=self.failed.selection if self.failed is not None else None,
             pinned=self.pinned,
+            named=self.named,
+            shard=self.shard,
         )
 
     def _guard(self, path: KeyPath, make: Callable[[], Any]) -> Any:

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from evalrunner.baselines.file import Baseline, RunRef, SampleKey
 from evalrunner.datasets.columns import CHECKS, digest_line
-from evalrunner.datasets.source import SampleSelection, SampleSource, Scan
+from evalrunner.datasets.selection import Shard
+from evalrunner.datasets.source import SampleSource, Scan
 from evalrunner.domain import EMPTY, Cell, Completion, Declaration, Row, Sample, Target, row_name
 from evalrunner.endpoints.factory import EndpointHandle
 from evalrunner.endpoints.pricing import KnownPrice, PriceBook, PricedEndpoint, WorstCase, check_cap
+from evalrunner.engine.failed_samples import FailedSamples
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from evalrunner.middleware.budget import Side
 
 
+SELECTION = ("shuffle", "offset", "limit", "sample", "by")  # keys of a dataset
 NOT_CHECKED = "sanity check did not finish: "  # begins the reason of a judge's cells whose check failed to end
 
 
@@ -226,25 +229,6 @@ def _extracts_by_name(data: Mapping[str, Any], names: Sequence[str]) -> dict[str
 
 
 @dataclass(frozen=True, slots=True)
-class FailedSamples:
-    """The samples with a failed row in an earlier run: their ids, by target."""
-
-    run_id: str
-    suite: str
-    ids: Mapping[str, frozenset[str]]
-
-    def of(self, targets: Sequence[str]) -> FailedSamples:
-        """Those of the targets that a new run has too, or of all if it has none of them, such as of another model."""
-        same = {name: ids for name, ids in self.ids.items() if name in targets}
-        return replace(self, ids=same or self.ids)
-
-    @property
-    def selection(self) -> SampleSelection:
-        """The samples with a failed row of any target."""
-        return SampleSelection(frozenset().union(*self.ids.values()), f"failed in run {self.run_id}")
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """A suite, assembled and scanned. `calls` is the middleware that its endpoints share.
 
@@ -280,7 +264,8 @@ class Plan:
     @property
     def limited(self) -> bool:
         """Whether the limit of the dataset was reached, so that samples may lie beyond it."""
-        return self.suite.dataset.limit == self.scan.count
+        count = self.scan.count if self.scan.whole is None else self.scan.whole[0]
+        return self.suite.dataset.limit == count
 
     @property
     def stops_early(self) -> bool:
@@ -380,13 +365,19 @@ def add_spent(row: Row, spent: dict[Side, float]) -> None:
 
 
 def provenance_of(
-    suite: Suite, scan: Scan, targets: Sequence[PlannedTarget], scorers: Sequence[PlannedScorer]
+    suite: Suite,
+    scan: Scan,
+    targets: Sequence[PlannedTarget],
+    scorers: Sequence[PlannedScorer],
+    shard: Shard | None = None,
 ) -> Provenance:
     """What will be run. Custom code is identified by the sha256 of its file; helpers that it has imported from the folders of suites as well."""
     specs = {spec.name: spec for spec in suite.targets}
     return Provenance(
         suite=suite.name,
-        dataset=DatasetProvenance(digest=scan.digest, rows=scan.count, **_selection(suite.dataset)),
+        dataset=DatasetProvenance(
+            digest=scan.digest, rows=scan.count, **_selection(suite.dataset), **_part(scan, shard)
+        ),
         targets={target.name: _target(target, specs[target.name], suite.folder) for target in targets},
         scorers={name: part for scorer in scorers for name, part in _scorer_with_parts(scorer, suite.folder)},
         judges={judge.label: _judge(judge) for scorer in scorers for judge in scorer.sessions},
@@ -440,13 +431,20 @@ def plain(data: Any) -> Any:
     return without_secrets(json.loads(exact_json(data, default=str)))
 
 
+def _part(scan: Scan, shard: Shard | None) -> dict[str, Any]:
+    """What a dataset's provenance has about a shard."""
+    if shard is None or scan.whole is None:
+        return {}
+    return {"shard": str(shard), "whole_rows": scan.whole[0], "whole_digest": scan.whole[1]}
+
+
 def _selection(spec: DatasetSpec) -> dict[str, Any]:
     columns = {
         item.name: {"column": column.column, **({"split": column.split} if column.split is not None else {})}
         for item in fields(spec.columns)
         if (column := getattr(spec.columns, item.name)) is not None
     }
-    return {"columns": columns, "where": plain(dict(spec.where)), "shuffle": spec.shuffle, "limit": spec.limit}
+    return {"columns": columns, "where": plain(dict(spec.where)), **{name: getattr(spec, name) for name in SELECTION}}
 
 
 def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProvenance:

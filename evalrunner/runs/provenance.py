@@ -22,7 +22,7 @@ MAX_VALUE_LENGTH = 60  # characters of a value in a message
 CHECKS = "checks"  # the scorer whose judge depends on the rows: the first few may have no check that asks one
 LEAD = 16  # of these, how many precede the first difference of two long texts
 NAMED_SECTIONS = ("targets", "scorers")
-DATASET_FIELDS = ("digest", "rows", "columns", "where", "shuffle", "limit")
+DATASET_FIELDS = ("digest", "rows", "columns", "where", "shuffle", "offset", "limit", "sample", "by", "shard")
 TARGET_FIELDS = ("type", "model", "host", "params", "options", "args", "files", "prompt")
 SCORER_FIELDS = ("type", "options", "args", "version", "backend", "on_no_answer", "files")
 JUDGE_FIELDS = ("name", "model", "host", "params")
@@ -65,14 +65,23 @@ MAX_GIT_FILE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetProvenance:
-    """The samples of a run. `digest` is the sha256 of the samples selected, `rows` how many there are."""
+    """The samples of a run. `digest` is the sha256 of the samples selected, `rows` how many there are.
+
+    Of a `shard`, such as `2/8`, `whole_rows` and `whole_digest` are those of all shards.
+    """
 
     digest: str
     rows: int
     columns: Mapping[str, Any] = EMPTY
     where: Mapping[str, Any] = EMPTY
     shuffle: int | None = None
+    offset: int = 0
     limit: int | None = None
+    sample: int | None = None
+    by: str | None = None
+    shard: str | None = None
+    whole_rows: int | None = None
+    whole_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -286,6 +286,15 @@ class RunRecord(Provenance):
         return self.options.get("failed_from")
 
     @property
+    def part(self) -> str | None:
+        """Why the run has a part of its samples only, on which gates say nothing; None for a whole run."""
+        if self.failed_from is not None:
+            return f"has only the samples that failed in run {self.failed_from}"
+        if self.dataset.shard is not None:
+            return f"has only shard {self.dataset.shard} of the samples; merge the shards: evalrun merge RUN…"
+        return None
+
+    @property
     def provenance(self) -> Provenance:
         """What the numbers are of: with stored answers, the targets are those that gave them."""
         return Provenance(

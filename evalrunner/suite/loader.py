@@ -103,6 +103,9 @@ def read_suite(document: Document) -> Suite | None:
     resolved = _resolved(data, fields["targets"], fields.get("judge"))
     run = fields.pop("run", RunSpec())
     run = dataclasses.replace(run, egress=run.egress.within(document.hosts))
+    dataset = fields["dataset"]
+    seed = run.seed if dataset.shuffle is None else dataset.shuffle
+    fields["dataset"] = dataclasses.replace(dataset, sample_seed=seed)
     return _in_random_order(Suite(**fields, run=run, path=path, folder=path.parent, resolved=resolved))
 
 

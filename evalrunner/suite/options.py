@@ -95,6 +95,16 @@ class RunOptions:
     limit: int | None = option(
         "Maximum samples to run.", metavar="N", minimum=1, sets="dataset.limit", commands=("run", "plan")
     )
+    offset: int | None = option(
+        "Samples to leave out at the start.", metavar="N", minimum=0, sets="dataset.offset", commands=("run", "plan")
+    )
+    sample: int | None = option(
+        "Size of a random sample.", metavar="N", minimum=1, sets="dataset.sample", commands=("run", "plan")
+    )
+    shard: str | None = option("Only this part of the samples, such as 2/8.", metavar="I/N", commands=("run", "plan"))
+    rows: tuple[str, ...] = option(
+        "Only the samples with these ids. Repeatable.", default=(), metavar="ID,ID", commands=("run", "plan"), adds=True
+    )
     where: Mapping[str, Any] | None = option(
         "Only samples with this value (or !=, >, <, …). Repeatable.",
         metavar="COLUMN=VALUE",
@@ -135,22 +145,25 @@ class RunOptions:
         "--env-file",
         default=(),
         metavar="PATH",
-        commands=("run", "plan", "validate", "score", "gate"),
+        commands=("run", "plan", "validate", "score", "gate", "merge"),
     )
     env_file: bool = option(
-        "Do not read .env files.", "--no-env-file", default=True, commands=("run", "plan", "validate", "score", "gate")
+        "Do not read .env files.",
+        "--no-env-file",
+        default=True,
+        commands=("run", "plan", "validate", "score", "gate", "merge"),
     )
     untrusted: bool = option(
         "Restrict a suite that you do not trust.",
         default=False,
-        commands=("run", "plan", "validate", "score", "gate"),
+        commands=("run", "plan", "validate", "score", "gate", "merge"),
     )
     allow_env: tuple[str, ...] = option(
         "Let an untrusted suite read this variable. Repeatable.",
         "--allow-env",
         default=(),
         metavar="NAME",
-        commands=("run", "plan", "validate", "score", "gate"),
+        commands=("run", "plan", "validate", "score", "gate", "merge"),
         adds=True,
     )
     allow_hosts: tuple[str, ...] = option(
@@ -171,7 +184,7 @@ class RunOptions:
         "--set",
         default=(),
         metavar="KEY.PATH=VALUE",
-        commands=("run", "plan", "score", "gate"),
+        commands=("run", "plan", "score", "gate", "merge"),
         adds=True,
     )
     outputs: tuple[str, ...] = option(
@@ -180,7 +193,7 @@ class RunOptions:
         "-o",
         default=(),
         metavar="PATH",
-        commands=("run", "score"),
+        commands=("run", "score", "merge"),
         adds=True,
     )
     junit_rows: bool = option("Add the rows to JUnit reports.", default=False, commands=("run", "score"))
@@ -191,7 +204,7 @@ class RunOptions:
         commands=("run", "track"),
     )
     mlflow_required: bool = option("Exit with code 3 if MLflow fails.", default=False)
-    gates: bool = option("Measure only; no verdict.", "--no-gates", default=True, commands=("run", "score"))
+    gates: bool = option("Measure only; no verdict.", "--no-gates", default=True, commands=("run", "score", "merge"))
     debug: bool = option("Print requests and responses to stderr, keys redacted.", default=False, stored=False)
     output_dir: Path = option("Folder of the runs.", default=Path("runs"), metavar="DIR", commands=(), stored=False)
 

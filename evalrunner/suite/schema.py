@@ -81,6 +81,7 @@ class DatasetSpec:
 
     `source` is a name of the plug-in group `dataset_sources`, `reference` what the suite gives it, such as a run's id.
     `keep_clusters`: a shuffle moves whole clusters. `files` are the files and globs of a list, which `path` joins for messages.
+    `sample_seed` is that of `sample`.
     """
 
     path: str | None = key("File, glob, list of them, or - for standard input", path=True)
@@ -92,7 +93,10 @@ class DatasetSpec:
         default=EMPTY,
     )
     shuffle: int | None = key("Seed of a shuffle whose order is stable when rows are added")
+    offset: int = key("Samples to leave out at the start", default=0, minimum=0)
     limit: int | None = key("Maximum samples to run", minimum=1)
+    sample: int | None = key("Size of a random sample, before shuffle, offset and limit", minimum=1)
+    by: str | None = key("With sample: column whose values keep their shares")
     cluster: str | None = key("Column that groups related samples, for clustered standard errors")
     options: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ("dataset",)
@@ -100,6 +104,7 @@ class DatasetSpec:
     reference: str = ""
     source_options: Mapping[str, Any] = EMPTY
     keep_clusters: bool = False
+    sample_seed: int = 0
     files: tuple[str, ...] = ()
 
     @property

@@ -59,6 +59,8 @@ def read_dataset(reader: SectionReader, data: Any, path: KeyPath) -> DatasetSpec
     if "where" in fields:
         for place, problem in condition_problems(fields["where"]):
             reader.report((*path, "where", *place), problem)
+    if fields.get("by") is not None and fields.get("sample") is None:
+        reader.report((*path, "by"), "needs 'sample', the size of the sample")
     return DatasetSpec(**fields, options={name: item for name, item in mapping.items() if name not in keys})
 
 
