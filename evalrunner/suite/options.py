@@ -106,7 +106,7 @@ class RunOptions:
         "Only the samples with these ids. Repeatable.", default=(), metavar="ID,ID", commands=("run", "plan"), adds=True
     )
     where: Mapping[str, Any] | None = option(
-        "Only samples with this value (or !=, >, <, …). Repeatable.",
+        "Only samples with this value (or !=, <, >). Repeatable.",
         metavar="COLUMN=VALUE",
         sets="dataset.where",
         commands=("run", "plan"),
