@@ -28,6 +28,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "text": ("rouge-score", "sacrebleu"),
     "toxicity-hf": ("transformers", "torch"),
     "xlsx": ("openpyxl",),
+    "zstd": ("zstandard",),
 }
 """The packages of each extra whose versions are shown. `torch` is installed by the user."""
 TRANSPORTS: Final = ("pyreqwest", "httpx")

@@ -48,7 +48,7 @@ def test_json_has_the_same_findings() -> None:
     assert found["terminal"]["is_terminal"] is False
     assert found["problems"] == []
     assert set(found["extras"]) == {
-        "hf", "local", "litellm", "mlflow", "parquet", "png", "readability", "text", "toxicity-hf", "xlsx"
+        "hf", "local", "litellm", "mlflow", "parquet", "png", "readability", "text", "toxicity-hf", "xlsx", "zstd"
     }  # fmt: skip
 
 
