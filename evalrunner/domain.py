@@ -1,8 +1,7 @@
 """The nouns of an evaluation, frozen, and the protocols between the parts.
 
-The path of a row: a `Sample` goes to a `Target`, which returns a `Completion` or a `Failure`. Each scorer turns it into one
-`Cell`. Sample, answer and cells form a `Row`. Rows are summarized as `Metric`s, and gates turn metrics into `GateResult`s.
-Times are seconds, costs are US dollars, shares are in 0..1.
+The path of a row: a `Target` answers a `Sample` with a `Completion` or a `Failure`. Each scorer turns it into one `Cell`. All form a
+`Row`. Rows are summarized as `Metric`s, gates turn these into `GateResult`s. Times are seconds, costs US dollars, shares in 0..1.
 """
 
 from __future__ import annotations
@@ -110,6 +109,7 @@ class Completion:
     `reasoning` is what the model thought before the answer: it is kept, and never scored. `reasoning_tokens` are the output
     tokens spent on it. `unknown_finish_reason` is the provider's word where it is none of the known ones, "" where a reply
     states none. `filter_message` is what the filter says of a filtered answer, `extracted` what the target extracts of it.
+    `turns` are those of a conversation, each with `input`, `output` and its numbers; the others are sums.
     """
 
     text: str
@@ -132,6 +132,7 @@ class Completion:
     filter_message: str | None = None
     extracted: str | None = None
     extract_problem: str | None = None
+    turns: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def answered(self) -> bool:
@@ -319,8 +320,7 @@ class Votes:
 class Declaration:
     """The properties of a scorer's scores.
 
-    `low` and `high` bound the range; None is unbounded. `binary`: every score is 0 or 1. `inline`: cheap enough for the
-    event loop. `takes_tool_calls`: an answer of tool calls without text is scored too. `infer_binary`: scores that are all 0 or 1 are treated as binary. `threshold`: the lowest score that
+    `low` and `high` bound the range; None is unbounded. `binary`: every score is 0 or 1. `inline`: cheap enough for the event loop. `takes_tool_calls`: an answer of tool calls without text is scored too. `infer_binary`: scores that are all 0 or 1 are treated as binary. `threshold`: the lowest score that
     counts in the `ratio` aggregate. `passes`: the score from which a check by this scorer passes, up to which if lower is
     better; None if the check has to say so, unless the scores are binary. `headline`: the aggregate that the scorer's
     name alone refers to in a gate. `backend` names the method of scorers with several.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Message, Request, Sample, row_name
+from evalrunner.errors import nearest
 from evalrunner.formatting import plain_text
 from evalrunner.limits import STANDARD, Limits
 from evalrunner.templates import PromptError, compile_template, name_hint
@@ -17,6 +18,7 @@ from evalrunner.templates import PromptError, compile_template, name_hint
 MESSAGES = "messages"
 """The role of a part that stands for a whole conversation, taken from the column that the part names."""
 ABSENT: Final[Any] = object()
+MAX_TURNS: Final = 100  # of a conversation
 SHOTS = "shots"
 """The role of a part that stands for worked examples; its text describes them for the digest of the prompt."""
 QUESTION, ANSWER = "{{ input }}", "{{ expected }}"  # of an example
@@ -280,8 +282,68 @@ class PromptedTarget:
     stream: bool = False
 
     async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
-        messages = self.prompt.render(sample)
+        return await self.send(self.prompt.render(sample), sample, epoch)
+
+    async def send(self, messages: tuple[Message, ...], sample: Sample, epoch: int) -> Completion | Failure:
+        """The answer to messages about a sample."""
         row = row_name(sample.id, self.name, epoch)
         request = Request(self.model, messages, self.params, epoch=epoch, stream=self.stream, row=row)
         answer = await self.endpoint(request)
         return answer if answer.messages is messages else replace(answer, messages=messages)
+
+
+def read_turns(sample: Sample, column: str) -> tuple[str, ...]:
+    """The messages of the user. Raises ValueError, whose message continues the name of the sample."""
+    value = find_value(sample.metadata, column)
+    if value is ABSENT:
+        return _refuse(f"has no column {column!r} for 'turns'{nearest(column, map(str, sample.metadata))}")
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return _refuse(f"has turns in {column!r} that are no JSON list")
+    if not isinstance(value, list | tuple):
+        return _refuse(f"has no list of messages in {column!r}, the column of 'turns'")
+    if not 1 <= len(value) <= MAX_TURNS:
+        return _refuse(f"has {len(value)} messages in {column!r}; a conversation has 1 to {MAX_TURNS}")
+    texts = [_text(item) for item in value]
+    if None in texts:
+        number = texts.index(None) + 1
+        return _refuse(f"has a message {number} in {column!r} that is neither text nor a message of the user")
+    return tuple(text for text in texts if text is not None)
+
+
+def turn_of(answer: Completion, number: int) -> Completion | None:
+    """The answer of a turn, from 1, as an answer of its own; None if there is no such turn."""
+    if number > len(answer.turns):
+        return None
+    if number == len(answer.turns):
+        return answer
+    turn = answer.turns[number - 1]
+    return Completion(
+        turn["output"],
+        latency_s=turn.get("latency_s"),
+        input_tokens=turn.get("input_tokens"),
+        output_tokens=turn.get("output_tokens"),
+        cost_usd=turn.get("cost_usd"),
+        served_model=answer.served_model,
+        turns=answer.turns[:number],
+    )
+
+
+def transcript(turns: Iterable[Mapping[str, Any]]) -> str:
+    """The conversation up to the last message of the user, for a reader; without its answer."""
+    lines: list[str] = []
+    for turn in turns:
+        lines += [f"User: {turn['input']}", f"Assistant: {turn['output']}"]
+    return "\n\n".join(lines[:-1])
+
+
+def _text(item: Any) -> str | None:
+    if isinstance(item, Mapping) and item.get("role", "user") == "user":
+        item = item.get("content")
+    return item if isinstance(item, str) and item.strip() else None
+
+
+def _refuse(message: str) -> tuple[str, ...]:
+    raise ValueError(message)

@@ -17,7 +17,7 @@ from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
 from evalrunner.datasets.resolve import open_dataset
 from evalrunner.datasets.selection import SampleSelection, Shard
 from evalrunner.datasets.source import SampleSource
-from evalrunner.domain import Preparable, Sample, Scorer
+from evalrunner.domain import Preparable, Sample, Scorer, Target
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
 from evalrunner.engine.check_assembly import (
@@ -73,6 +73,7 @@ from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, Ru
 from evalrunner.suite.validate import check_options
 from evalrunner.suite.yaml import Document, dotted
 from evalrunner.targets.command import CommandTarget
+from evalrunner.targets.conversation import Conversation
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 from evalrunner.templates import PromptError
 
@@ -339,7 +340,15 @@ class Assembler:
             extract = checked_extract(spec.extract, spec.key_path, self.document.problem, self.limits)
             target = self._target(suite, spec, calls)
             if target is not None:
-                yield replace(target, extract=extract)
+                yield replace(target, extract=extract, call=self._conversation(suite, spec, target))
+
+    def _conversation(self, suite: Suite, spec: TargetSpec, target: PlannedTarget) -> Target:
+        """The target, which is asked every turn if the suite has them; one without calls cannot be."""
+        if suite.turns is None or self.stored is not None or isinstance(target.call, RecordedRun):
+            return target.call
+        if isinstance(target.call, RecordedColumn):
+            self.document.problem(spec.key_path, "a column has one answer, and no conversation; remove 'turns'")
+        return Conversation(target.call, suite.turns, spec.reasoning == "strip")
 
     def _target(self, suite: Suite, spec: TargetSpec, calls: MiddlewareStack) -> PlannedTarget | None:
         if self.stored is not None:

@@ -117,6 +117,7 @@ def assemble_checks(
         allows_code=not confined,
         places=lambda path: document.problem_at(path, "").where,
         taken={**taken, NAME: "the scorer of all checks"},
+        turns=suite.turns,
     )
     checks.use(suite.checks, document.problem)
     return checks

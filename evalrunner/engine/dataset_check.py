@@ -31,6 +31,7 @@ from evalrunner.prompts import ABSENT, MESSAGES, SHOTS, find_value
 from evalrunner.stats.summary import Design, Groups, Population
 from evalrunner.suite.schema import ColumnSpec, KeyPath, Suite
 from evalrunner.suite.yaml import Document
+from evalrunner.targets.conversation import Conversation
 from evalrunner.targets.http import HttpTarget
 from evalrunner.targets.python import PythonTarget
 from evalrunner.targets.recorded import RecordedColumn
@@ -87,6 +88,8 @@ class DatasetCheck:
         for target in self.targets:
             if target.prompt is not None or isinstance(target.call, HttpTarget):
                 self._requests.append(_Requests(target, capped, self._templates_of(target.name)))
+                if isinstance(target.call, Conversation):
+                    self._validators.append(("", target.call))
             elif isinstance(target.call, SampleValidator):
                 self._validators.append(("", target.call))
         for scorer in self.scorers:
@@ -272,8 +275,9 @@ class DatasetCheck:
             if "sample" in scorer.bound.call.parameters and _is_custom("scorers", scorer.spec.type):
                 return True
         for target in self.targets:
-            if isinstance(target.call, PythonTarget):
-                if "sample" in target.call.function.parameters:
+            call = target.call.target if isinstance(target.call, Conversation) else target.call
+            if isinstance(call, PythonTarget):
+                if "sample" in call.function.parameters:
                     return True
             elif target.prompt is None and _is_custom("targets", target.kind):
                 return True

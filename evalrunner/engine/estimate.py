@@ -20,10 +20,11 @@ from evalrunner.engine.plan import Plan, PlannedTarget
 from evalrunner.engine.row_checks import RowChecks
 from evalrunner.middleware.budget import Side
 from evalrunner.middleware.rate_limit import BYTES_PER_TOKEN
-from evalrunner.prompts import PromptedTarget
+from evalrunner.prompts import PromptedTarget, read_turns
 from evalrunner.scorers.call import BoundScorer, outcome_async
 from evalrunner.scorers.judge_calibration import check_stages, example_sample
 from evalrunner.storage import dict_or_text
+from evalrunner.targets.conversation import Conversation
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
 IsCached: TypeAlias = Callable[[Endpoint, Request], bool]
@@ -147,15 +148,22 @@ class _TargetCount:
 
     def __init__(self, target: PlannedTarget, price: KnownPrice, is_cached: IsCached) -> None:
         self.target = target
-        self.call = target.call if isinstance(target.call, PromptedTarget) else None
+        self.turns = target.call.turns if isinstance(target.call, Conversation) else None
+        call = target.call.target if isinstance(target.call, Conversation) else target.call
+        self.call = call if isinstance(call, PromptedTarget) else None
         self.price = price if self.call is not None else KnownPrice(FREE, "free")
         self.money = _Money(self.price)
         self.is_cached = is_cached
         self.calls = self.cached = 0
 
     def add(self, sample: Sample, epochs: int) -> None:
-        self.calls += epochs
+        turns = read_turns(sample, self.turns) if self.turns is not None else ()
+        self.calls += epochs * max(1, len(turns))
         if self.call is None:
+            return
+        if turns:  # later prompts hold answers, whose length is not known
+            self.money.add(sum(map(_size, turns)) / BYTES_PER_TOKEN, None, epochs)
+            self.money.add(0, None, epochs * (len(turns) - 1))
             return
         messages = self.call.prompt.render(sample)
         requests = [Request(self.call.model, messages, self.call.params, epoch=epoch) for epoch in range(1, epochs + 1)]

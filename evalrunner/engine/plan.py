@@ -378,7 +378,7 @@ def provenance_of(
         dataset=DatasetProvenance(
             digest=scan.digest, rows=scan.count, **_selection(suite.dataset), **_part(scan, shard)
         ),
-        targets={target.name: _target(target, specs[target.name], suite.folder) for target in targets},
+        targets={target.name: _target(target, specs[target.name], suite.folder, suite.turns) for target in targets},
         scorers={name: part for scorer in scorers for name, part in _scorer_with_parts(scorer, suite.folder)},
         judges={judge.label: _judge(judge) for scorer in scorers for judge in scorer.sessions},
         seed=suite.run.seed,
@@ -447,14 +447,14 @@ def _selection(spec: DatasetSpec) -> dict[str, Any]:
     return {"columns": columns, "where": plain(dict(spec.where)), **{name: getattr(spec, name) for name in SELECTION}}
 
 
-def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProvenance:
+def _target(target: PlannedTarget, spec: TargetSpec, folder: Path, turns: str | None) -> TargetProvenance:
     if spec.type is None:
         return TargetProvenance(
             type=target.kind,
             model=target.model,
             host=target.host,
             params=plain(dict(target.params)),
-            options=_changed_answers(spec) or None,
+            options=_changed_answers(spec, turns) or None,
             prompt=None if target.prompt is None else _templates(target.prompt.parts),
             prompt_digest=None if target.prompt is None else target.prompt.digest,
             prompt_name=spec.prompt_name,
@@ -465,7 +465,7 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProv
         options["env"] = spec.public["env"]
     if isinstance(target.call, RecordedRun):
         options["run"] = target.call.run  # `last` would be another run when this one is resumed
-    options.update(_changed_answers(spec))
+    options.update(_changed_answers(spec, turns))
     return TargetProvenance(
         type=spec.type,
         model=target.model,  # an alias is resolved to its version
@@ -480,9 +480,10 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProv
     )
 
 
-def _changed_answers(spec: TargetSpec) -> dict[str, Any]:
+def _changed_answers(spec: TargetSpec, turns: str | None) -> dict[str, Any]:
     """How a target changes answers before they are scored, as options of its provenance."""
-    reasoning = {"reasoning": spec.reasoning} if spec.reasoning != "strip" else {}
+    reasoning: dict[str, Any] = {"reasoning": spec.reasoning} if spec.reasoning != "strip" else {}
+    reasoning |= {"turns": turns} if turns is not None else {}
     return reasoning if spec.extract is None else {**reasoning, "extract": plain(spec.extract)}
 
 

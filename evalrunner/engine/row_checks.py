@@ -18,9 +18,18 @@ from evalrunner.engine.check_shapes import CheckShape, CheckShapes
 from evalrunner.engine.compiled_checks import Branch, CompiledChecks, Leaf, ReadyCheck, check_text
 from evalrunner.errors import PlacedProblem, nearest
 from evalrunner.plugins import NEGATION, ReferenceProblem, SignatureError
-from evalrunner.prompts import ABSENT, find_value
+from evalrunner.prompts import ABSENT, find_value, read_turns, turn_of
 from evalrunner.scorers.call import UNDEFINED_RESULT, BoundScorer, call_async, call_sync, cell_without_call, offer
-from evalrunner.scorers.checks import NO_CHECKS, NOT_NAMED, AnyResult, CheckResult, GroupResult, PassRule, RowVerdict
+from evalrunner.scorers.checks import (
+    NO_CHECKS,
+    NO_TURN,
+    NOT_NAMED,
+    AnyResult,
+    CheckResult,
+    GroupResult,
+    PassRule,
+    RowVerdict,
+)
 from evalrunner.scorers.instances import OptionProblem, ScorerInstances
 from evalrunner.scorers.option_templates import names_of
 from evalrunner.suite.checks import MAX_CHECKS, ChecksReader, is_type
@@ -53,6 +62,7 @@ class RowChecks:
 
     `places` says where a check of the suite is. `allows_code`: rows may name user-defined code, as the suite may.
     `taken` are the names of other metrics. `names` and `judges` are what the samples so far have.
+    `turns` is the column of a conversation.
     """
 
     instances: ScorerInstances
@@ -62,6 +72,7 @@ class RowChecks:
     allows_code: bool
     places: Callable[[KeyPath], str]
     taken: Mapping[str, str] = field(default_factory=dict)
+    turns: str | None = None
     suite: CompiledChecks = CompiledChecks()
     names: dict[str, None] = field(default_factory=dict)
     present: bool = False
@@ -260,7 +271,7 @@ class RowChecks:
         names: dict[str, Any] = {}
         for checks in (self.suite, row):
             for leaf in checks.leaves() if checks is not None else ():
-                if leaf.is_settled and not leaf.lacks_answer(sample):
+                if leaf.is_settled and not leaf.lacks_answer(sample) and leaf.spec.turn is None:
                     continue
                 if leaf.spec.where and not applies(leaf.spec.where, sample):
                     continue
@@ -269,9 +280,25 @@ class RowChecks:
                     problems.append(problem)
         return problems
 
+    def _check_turn(self, leaf: Leaf, sample: Sample) -> None:
+        """Raises CheckProblem for a check of a turn that there cannot be, or that the row that names it does not have."""
+        turn = leaf.spec.turn
+        if turn is None:
+            return
+        if self.turns is None:
+            raise CheckProblem("'turn' is for conversations; set 'turns' in the suite")
+        if not leaf.of_suite:
+            try:
+                count = len(read_turns(sample, self.turns))
+            except ValueError:  # reported by the target
+                return
+            if turn > count:
+                raise CheckProblem(f"turn is {turn}, but the conversation has {count}")
+
     def _problem(self, leaf: Leaf, sample: Sample, names: dict[str, Any]) -> str | None:
         path = leaf.spec.key_path
         try:
+            self._check_turn(leaf, sample)
             ready = self.make(leaf, names)
             function: object = ready.bound.scorer.function
             problem = function.check(sample) if isinstance(function, SampleValidator) else None
@@ -380,13 +407,26 @@ class Evaluation:
                 self.results.append(Cell("error", reason=str(wrong), cause="function"))
                 return
         self.ready.append(ready)
-        cell = cell_without_call(ready.bound, self.sample, self.answer)
+        answer = self._answer_for(ready)
+        cell = NO_TURN if answer is None else cell_without_call(ready.bound, self.sample, answer)
         if cell is None:
-            if self._offered is not None and ready.bound.is_inline(self._offered["output"]):
-                cell = call_sync(ready.bound, self._offered)
+            offered = (
+                self._offered
+                if answer is self.answer
+                else offer(self.sample, answer)
+                if isinstance(answer, Completion)
+                else None
+            )
+            if offered is not None and ready.bound.is_inline(offered["output"]):
+                cell = call_sync(ready.bound, offered)
             else:
                 self.pending.append((place, ready))
         self.results.append(cell)
+
+    def _answer_for(self, ready: ReadyCheck) -> Completion | Failure | None:
+        """The answer that a check sees: that of its turn, None if the conversation has none."""
+        turn = ready.spec.turn
+        return self.answer if turn is None or isinstance(self.answer, Failure) else turn_of(self.answer, turn)
 
     async def finish(self, row: str, run: Callable[[Callable[[], Any]], Any], is_canceled: Callable[[], bool]) -> None:
         """Call the pending checks, those that are awaited at the same time; `run` calls a function in a thread.
@@ -401,7 +441,9 @@ class Evaluation:
 
         async def call(place: int, ready: ReadyCheck) -> None:
             try:
-                self.results[place] = await self._call_awaited(ready, answer, row)
+                turn = self._answer_for(ready)
+                assert isinstance(turn, Completion)  # the others have a cell
+                self.results[place] = await self._call_awaited(ready, turn, row)
             except asyncio.CancelledError:
                 if is_canceled():
                     raise
@@ -409,7 +451,13 @@ class Evaluation:
 
         async def call_slow() -> None:
             offered = offer(self.sample, answer)
-            cells = await run(lambda: [call_sync(ready.bound, offered) for _, ready in slow])
+            turns = [self._answer_for(ready) for _, ready in slow]
+            each = [
+                offered if turn is answer else offer(self.sample, turn)
+                for turn in turns
+                if isinstance(turn, Completion)
+            ]
+            cells = await run(lambda: [call_sync(ready.bound, one) for (_, ready), one in zip(slow, each, strict=True)])
             for (place, _), cell in zip(slow, cells, strict=True):
                 self.results[place] = cell
 

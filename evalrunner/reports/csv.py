@@ -32,10 +32,19 @@ XLSX_DIGITS = 15  # that Excel keeps of a number
 # XML 1.0 §2.2 forbids them, and its parsers read \r as \n
 XLSX_ILLEGAL = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
 XLSX_ESCAPED = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")  # a text that Excel would take for an escape
+CONVERSATION_COLUMN = "conversation"  # only where targets were asked conversations
 STREAMED_COLUMNS = ("ttft", "output_rate")  # only where answers are streamed
 EXTRACTED_COLUMN = "extracted"  # only where the `extract` of a target takes a part of its answers
 INT64 = 2**63
 GUARDED = FORMULA | {"'"}  # what a text begins with that may need a guard
+
+
+def conversation_of(row: Row) -> str:
+    """The messages of a conversation with the last answer as JSON; of a failed one those up to the turn that failed."""
+    messages = [dict(message) for message in row.answer.messages or ()]
+    if isinstance(row.answer, Completion):
+        messages.append({"role": "assistant", "content": row.answer.text})
+    return plain_text(messages)
 
 
 class TableShape:
@@ -48,10 +57,12 @@ class TableShape:
         *,
         streaming: bool = False,
         extracting: bool = False,
+        conversing: bool = False,
     ) -> None:
         self.measures = tuple(measures)
         self.streaming = streaming
         outputs = ("output", EXTRACTED_COLUMN) if extracting else ("output",)
+        outputs = (*outputs, CONVERSATION_COLUMN) if conversing else outputs
         self.cells = [
             (measure.name, *(f"{measure.versioned_name}/{part}" for part in ("score", "state", "justification")))
             for measure in self.measures
@@ -68,6 +79,7 @@ class TableShape:
         )
         self.columns = (*TABLE_START, *self.samples.values(), "expected", *outputs, *scores, *ending)
         self.extracting = extracting
+        self.conversing = conversing
 
     def record(self, row: Row) -> dict[str, Any]:
         """The row by column: numbers as numbers, None for missing values."""
@@ -82,6 +94,8 @@ class TableShape:
         record["output"] = answer.text if isinstance(answer, Completion) else None
         if self.extracting:
             record[EXTRACTED_COLUMN] = answer.extracted if isinstance(answer, Completion) else None
+        if self.conversing:
+            record[CONVERSATION_COLUMN] = conversation_of(row)
         for name, score, state, justification in self.cells:
             cell = row.cells[name]
             record[score] = cell.value
@@ -340,7 +354,9 @@ def _csv_cell(value: Any) -> Any:
 
 def table_shape(run: RunView) -> TableShape:
     """The columns of a run's table."""
-    return TableShape(run.columns, run.measures, streaming=run.streaming, extracting=run.extracting)
+    return TableShape(
+        run.columns, run.measures, streaming=run.streaming, extracting=run.extracting, conversing=run.conversing
+    )
 
 
 def ordered_rows(rows: Iterable[Row], targets: Sequence[str]) -> list[Row]:

@@ -117,6 +117,12 @@ class RunView:
         return any("extract" in (target.options or {}) for target in targets.values())
 
     @property
+    def conversing(self) -> bool:
+        """Whether the targets were asked conversations."""
+        targets = {} if self.record is None else self.record.provenance.targets
+        return any("turns" in (target.options or {}) for target in targets.values())
+
+    @property
     def headline(self) -> str:
         """The scorer that leads tables and lists."""
         return self.measures[0].name if self.record is None else self.record.headline_scorer

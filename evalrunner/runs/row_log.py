@@ -331,6 +331,8 @@ def _completion_to_record(answer: Completion) -> dict[str, Any]:
         record["extracted"] = answer.extracted
     if answer.extract_problem is not None:
         record["extract_problem"] = answer.extract_problem
+    if answer.turns:
+        record["turns"] = answer.turns
     return record
 
 
@@ -380,6 +382,7 @@ def row_from_record(record: Mapping[str, Any]) -> Row:
     else:
         completion = dict(record["completion"])
         completion["tool_calls"] = tuple(completion.get("tool_calls", ()))
+        completion["turns"] = tuple(completion.get("turns", ()))
         completion.pop("reasoning_length", None)
         completion["cached_tokens"] = completion.pop("cached_input_tokens", None)
         if record["v"] == 1:

@@ -143,6 +143,7 @@ class AwaitedNegation(Negation):
 
 NO_CHECKS: Final = Cell("skipped", reason="the row has no checks")
 NOT_NAMED: Final = Cell("skipped", reason="the row has no check of this name")
+NO_TURN: Final = Cell("skipped", reason="the conversation has no such turn")
 NOTHING_COUNTS: Final = Cell("skipped", reason="every check of the row has weight 0")
 
 Ends = tuple[bool, bool]

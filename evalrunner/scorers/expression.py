@@ -182,6 +182,8 @@ def _answer_value(name: str, output: str, completion: Completion) -> Any:
         return "empty" if blank else completion.finish_reason
     if name == "tool_calls":
         return list(_calls(completion))
+    if name == "conversation":
+        return [dict(turn) for turn in completion.turns]
     if name == "reasoning":
         return completion.reasoning or ""
     fields = {"latency": "latency_s", "cost": "cost_usd", "tokens": "output_tokens", "input_tokens": "input_tokens"}

@@ -53,6 +53,7 @@ ANSWER_NAMES: Final[Mapping[str, str]] = {
     "ended": "how the answer ended: stop, length, refused, filtered, empty or tool_calls",
     "tool_calls": "a list of calls, each with `name` and `arguments`",
     "reasoning": "what the model thought before the answer",
+    "conversation": "a list of turns, each with `input` and `output`",
 }
 """Names that come from the answer; they take precedence over columns."""
 SAMPLE_NAMES: Final = ("input", "expected", "id", "metadata")

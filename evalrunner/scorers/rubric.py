@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from evalrunner.domain import (
     CalibrationExample,
+    Completion,
     Declaration,
     Failure,
     Judge,
@@ -23,7 +24,7 @@ from evalrunner.domain import (
 )
 from evalrunner.formatting import plain_text
 from evalrunner.plugins import main_option
-from evalrunner.prompts import ABSENT, find_value
+from evalrunner.prompts import ABSENT, find_value, transcript
 from evalrunner.scorers.autoevals import CALIBRATION_EXAMPLES, expected_text
 from evalrunner.scorers.judge_replies import NoVerdict, read_verdict
 from evalrunner.scorers.rubric_prompt import TOOL_CHOICE, Question, keys, response_format, schema, tool
@@ -159,7 +160,11 @@ class Rubric(SampleValidator):
         """A question and an answer, to estimate the size of a request."""
         return Sample("example", "input", ("expected",), dict.fromkeys(self.context, "")), "answer"
 
-    async def __call__(self, output: str, input: Any, sample: Sample, judge: Judge) -> Outcome | Parts:
+    async def __call__(
+        self, output: str, input: Any, sample: Sample, judge: Judge, completion: Completion | None = None
+    ) -> Outcome | Parts:
+        if completion is not None and len(completion.turns) > 1:
+            input = transcript(completion.turns)
         accepted = [answer for answer in sample.expected if answer.strip()]
         if self.reference and not accepted:
             return Skipped("the expected answer is blank")

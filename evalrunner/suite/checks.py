@@ -23,7 +23,7 @@ from evalrunner.suite.validate import FORMS, SectionReader, describe_value, read
 GROUPS: Final = ("all", "any")
 MAX_CHECKS: Final = 1_000  # of one row
 MAX_DEPTH: Final = 8  # levels of groups
-CHECK_KEYS: Final = ("type", "name", "weight", "threshold", "extract", "judge", "model", "on_no_answer", "args")
+CHECK_KEYS: Final = ("type", "name", "weight", "threshold", "extract", "judge", "model", "on_no_answer", "args", "turn")
 GROUP_KEYS: Final = ("all", "any", "name", "weight", "threshold")
 BROKEN_NAME: Final = frozenset("/[]<>= \t\r\n")
 FOREIGN: Final[Mapping[str, str]] = {
@@ -251,8 +251,14 @@ class ChecksReader:
             threshold=self._number(beside.get("threshold"), (*path, "threshold")),
             extract=beside.get("extract"), judge=self._judge(beside.get("judge"), (*path, "judge")),
             model=self._judge(beside.get("model"), (*path, "model")), on_no_answer=self._no_answer(beside.get("on_no_answer"), (*path, "on_no_answer")), args=args or EMPTY,
-            where=self._where(beside.get("where"), (*path, "where")), key_path=path,
+            where=self._where(beside.get("where"), (*path, "where")), turn=self._turn(beside.get("turn"), (*path, "turn")), key_path=path,
         )  # fmt: skip
+
+    def _turn(self, value: Any, path: KeyPath) -> int | None:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            self.report(path, f"is {describe_value(value)}; it should be the number of a turn, from 1")
+            return None
+        return value
 
     def _unknown(self, data: Mapping[str, Any], known: tuple[str, ...], path: KeyPath) -> None:
         for name in data:

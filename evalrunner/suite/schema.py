@@ -282,6 +282,7 @@ class CheckSpec:
 
     `threshold` is the score from which it passes, None where the scorer declares it. A row names its `judge` or `model`, the suite
     may describe it. `where` narrows a check of the suite to some rows. `empty`: it is written with a value that is none.
+    `turn` is the turn of a conversation that it checks, None the last one.
     """
 
     type: str
@@ -297,6 +298,7 @@ class CheckSpec:
     args: Mapping[str, Any] = EMPTY
     where: Mapping[str, Any] = EMPTY
     empty: bool = False
+    turn: int | None = None
     key_path: KeyPath = ()
 
 
@@ -530,6 +532,7 @@ class Suite:
         single="target",
         needed="(the system under test), such as target: local/smollm2-135m-instruct",
     )
+    turns: str | None = key("Column with the user's messages of a conversation, asked one after the other")
     params: Mapping[str, Any] = key("Sampling parameters of every target, never of judges", default=EMPTY)
     tools: ToolsSpec | None = key("Tools that every model may call: a JSON or YAML file, or a list of tools and files")
     judge: ModelSpec | None = key("The model that judge scorers ask")

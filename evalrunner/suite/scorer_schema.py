@@ -62,6 +62,7 @@ CHECK_KEYS: Final[Mapping[str, Schema]] = {
     "on_no_answer": {"enum": ["unscored", "zero"], "description": "How a missing answer counts"},
     "args": {"type": "object", "description": "Arguments of a user-defined function"},
     "where": WHERE,
+    "turn": {"type": "integer", "minimum": 1, "description": "Turn of a conversation; default: the last"},
 }
 
 
