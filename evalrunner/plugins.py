@@ -332,7 +332,7 @@ class SignatureError(ValueError):
     """A function has a required parameter that is not available. The message names it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would take three times as long for each check of a row
 class BoundFunction:
     """A function with the names that it takes of those offered; `args` are passed with every call."""
 

@@ -245,8 +245,8 @@ class _Finder:
             or (b"\\" in raw and CODE.search(raw) is not None)
             or (b"%" in raw and PERCENT.search(raw) is not None)
             or (b"&" in raw and ENTITY.search(raw) is not None)
-            or any(spelling in text for _, spelling in self.exact)
-            or any(secret.value in text for secret in self.numbers)
+            or (bool(self.exact) and any(spelling in text for _, spelling in self.exact))
+            or (bool(self.numbers) and any(secret.value in text for secret in self.numbers))
         )
 
     def _suspects(self, text: str) -> list[_Secret]:

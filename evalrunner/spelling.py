@@ -6,6 +6,7 @@ them only where Python would write the value differently, so that most numbers s
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import secrets
@@ -102,6 +103,13 @@ def spellings(value: Any) -> Any:
     kind = type(value)
     if kind in PLAIN:
         return None
+    if kind is dict or kind is list:  # nearly all: a comprehension takes twice as long where there are none
+        texts_of: dict[Any, Any] | None = None
+        for key, item in value.items() if kind is dict else enumerate(value):
+            if type(item) not in PLAIN and (texts := spellings(item)):
+                texts_of = texts_of or {}
+                texts_of[key if kind is dict else str(key)] = texts
+        return texts_of
     if isinstance(value, Spelled):
         return value.text
     if isinstance(value, Mapping):
@@ -126,10 +134,16 @@ def respell(value: Any, texts: Any) -> Any:
     return [respell(item, texts.get(str(at))) for at, item in enumerate(value)]
 
 
+@functools.lru_cache(maxsize=64)
+def _encoder(**options: Any) -> json.JSONEncoder:
+    """The encoder of `json.dumps` with these options."""
+    return json.JSONEncoder(**options)
+
+
 def exact_json(value: Any, **options: Any) -> str:
     """`json.dumps` with the numbers as they were written."""
     if spellings(value) is None:
-        return json.dumps(value, **options)
+        return json.dumps(value, **options) if "indent" in options else _encoder(**options).encode(value)
     texts: list[str] = []
     mark = secrets.token_hex(8)  # stands for a number until the rest is written; no data can hold it
 

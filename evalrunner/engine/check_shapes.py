@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from evalrunner.domain import SampleValidator, Scorer
-from evalrunner.engine.compiled_checks import Leaf, ReadyCheck
+from evalrunner.engine.compiled_checks import CompiledChecks, Leaf, ReadyCheck
 from evalrunner.plugins import BoundFunction, Factory
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.scorers.instances import ScorerInstances
 from evalrunner.scorers.option_templates import OptionTemplates, RenderedText
+from evalrunner.suite.checks import MAX_CHECKS
 
 MAX_SHAPES: Final = 1_000
+MAX_RECENT: Final = 256  # values of a shape
 PLAIN: Final = frozenset({str, bool, int, float, type(None)})
 
 
@@ -34,6 +36,7 @@ class CheckShape:
     factory: Factory
     accepts: Callable[[Any], bool]
     takes_text: bool
+    recent: dict[Any, ReadyCheck] = field(default_factory=dict)  # by value
 
     @classmethod
     def of(cls, ready: ReadyCheck, instances: ScorerInstances) -> CheckShape | None:
@@ -59,13 +62,21 @@ class CheckShape:
 
     def make(self, value: Any) -> ReadyCheck:
         """The check with another value, which has to be accepted."""
+        is_key = type(value) is not list
+        if is_key and (known := self.recent.get(value)) is not None:
+            return known
         first = self.first
         options = {**self.fixed, self.option: value}
         scorer: Scorer = self.factory(**options)
         bound, call = first.bound, first.bound.call
         call = BoundFunction(scorer.function, call.parameters, call.args, call.positional, call.is_async)
         bound = BoundScorer(bound.name, scorer, call, bound.on_no_answer, extract=bound.extract)
-        return ReadyCheck(first.spec, bound, first.rule, options, None)
+        ready = ReadyCheck(first.spec, bound, first.rule, options, None)
+        if is_key:
+            if len(self.recent) >= MAX_RECENT:
+                self.recent.clear()
+            self.recent[value] = ready
+        return ready
 
 
 @dataclass(slots=True)
@@ -73,22 +84,35 @@ class CheckShapes:
     """The shapes of the checks that rows have, by what is written in the data besides the value."""
 
     shapes: dict[Hashable, tuple[CheckShape, OptionTemplates]] = field(default_factory=dict)
-    varying: dict[tuple[Any, ...], str] = field(default_factory=dict)  # by all keys that of the value
+    varying: dict[Hashable, str] = field(default_factory=dict)  # that of the value by the only key or by all keys
+
+    def find_all(self, items: Any) -> CompiledChecks | None:
+        """The checks in a list; None if it is no list, or one of them is not known."""
+        if type(items) is not list or len(items) > MAX_CHECKS:
+            return None
+        leaves: list[Leaf] = []
+        for item in items:
+            leaf = self.find(item)
+            if leaf is None:
+                return None
+            leaves.append(leaf)
+        return CompiledChecks(tuple(leaves), None, True)
 
     def find(self, item: Any) -> Leaf | None:
         """The check that is written as `item`; None if its shape is not known, or the value may be wrong or a template."""
         if type(item) is not dict:
             return None
-        keys = tuple(item)
+        keys: Hashable = next(iter(item)) if len(item) == 1 else tuple(item)
         name = self.varying.get(keys)
         if name is None:
             return None
-        known = self.shapes.get(keys if len(keys) == 1 else _key(item, keys, name))
+        known = self.shapes.get(keys if keys == name else _key(item, keys, name))
         if known is None:
             return None
         shape, templates = known
         value = item[name]
-        if not shape.accepts(value) or _may_be_template(value):
+        is_template = "{{" in value or "{%" in value if type(value) is str else _has_templates(value)
+        if is_template or not shape.accepts(value):
             return None
         return Leaf(shape.first.spec, templates, False, None, shape, value)
 
@@ -99,21 +123,20 @@ class CheckShapes:
             return
         value = ready.options[shape.option]
         names = [name for name, inner in item.items() if inner is value]
-        keys = tuple(item)
+        keys: Hashable = next(iter(item)) if len(item) == 1 else tuple(item)
         if len(names) != 1 or self.varying.setdefault(keys, names[0]) != names[0]:
             return
         if all(type(inner) in PLAIN for name, inner in item.items() if name != names[0]):
-            self.shapes[keys if len(keys) == 1 else _key(item, keys, names[0])] = shape, templates
+            self.shapes[keys if keys == names[0] else _key(item, keys, names[0])] = shape, templates
 
 
-def _key(item: Mapping[str, Any], keys: tuple[str, ...], name: str) -> Hashable:
+def _key(item: Mapping[str, Any], keys: Hashable, name: str) -> Hashable:
     """What is written besides the value; None for what is not plain."""
     rest = [inner for key, inner in item.items() if key != name]
     kinds = tuple(map(type, rest))
     return (keys, kinds, *rest) if PLAIN.issuperset(kinds) else None
 
 
-def _may_be_template(value: Any) -> bool:
-    if type(value) is str:
-        return "{{" in value or "{%" in value
-    return type(value) is list and any(map(_may_be_template, value))
+def _has_templates(value: Any) -> bool:
+    """Whether a list may have one; what no factory accepts is not looked into."""
+    return type(value) is list and any(type(text) is str and ("{{" in text or "{%" in text) for text in value)

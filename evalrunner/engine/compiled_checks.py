@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from evalrunner.domain import Sample, SampleValidator
-from evalrunner.formatting import one_line, plain_text
+from evalrunner.formatting import one_line, one_lines, plain_text
 from evalrunner.plugins import NEGATION
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.scorers.checks import PassRule
@@ -42,6 +42,15 @@ class ReadyCheck:
         if self._text is None:
             self._text = check_text(self.spec, self.options)
         return self._text
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it is known how reports show it."""
+        return self._text is not None
+
+    def write(self, text: str) -> None:
+        """Keep how reports show it."""
+        self._text = text
 
 
 @dataclass(slots=True)
@@ -83,10 +92,11 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class CompiledChecks:
-    """The checks of one row, or those of the suite."""
+    """The checks of one row, or those of the suite. `is_settled`: no row can have a problem with any."""
 
     items: tuple[Leaf | Branch, ...] = ()
     threshold: float | None = None
+    is_settled: bool = False
 
     def leaves(self) -> Iterator[Leaf]:
         """Every check, those in groups included."""
@@ -101,12 +111,25 @@ def _leaves(items: Iterable[Leaf | Branch]) -> Iterator[Leaf]:
             yield item
 
 
+def write_texts(checks: Iterable[ReadyCheck | str]) -> None:
+    """Write the texts of several checks, which takes half of the time that it takes for one after the other."""
+    missing = [check for check in checks if isinstance(check, ReadyCheck) and not check.has_text]
+    if len(missing) > 1:
+        lines = one_lines([_whole_text(check.spec, check.options) for check in missing], MAX_TEXT)
+        for check, line in zip(missing, lines, strict=True):
+            check.write(line)
+
+
 def check_text(spec: CheckSpec, options: Mapping[str, Any]) -> str:
     """A check on one line: `contains: 30 days`."""
+    return one_line(_whole_text(spec, options), MAX_TEXT)
+
+
+def _whole_text(spec: CheckSpec, options: Mapping[str, Any]) -> str:
     name = f"{NEGATION}{spec.type}" if spec.negated else spec.type
     main = main_option(spec.type)
     if main is not None and main in options:
         value = plain_text(options[main])
     else:
         value = ", ".join(f"{key}: {plain_text(item)}" for key, item in options.items())
-    return one_line(f"{name}: {value}" if value else name, MAX_TEXT)
+    return f"{name}: {value}" if value else name

@@ -15,7 +15,7 @@ from evalrunner.datasets.columns import known_columns
 from evalrunner.datasets.conditions import SearchFailed, compile_where
 from evalrunner.domain import Cell, Completion, Failure, NoAnswer, Sample, SampleValidator
 from evalrunner.engine.check_shapes import CheckShape, CheckShapes
-from evalrunner.engine.compiled_checks import Branch, CompiledChecks, Leaf, ReadyCheck, check_text
+from evalrunner.engine.compiled_checks import Branch, CompiledChecks, Leaf, ReadyCheck, check_text, write_texts
 from evalrunner.errors import PlacedProblem, nearest
 from evalrunner.plugins import NEGATION, ReferenceProblem, SignatureError
 from evalrunner.prompts import ABSENT, find_value, read_turns, turn_of
@@ -81,6 +81,7 @@ class RowChecks:
     check_code: dict[str, None] = field(default_factory=dict)  # references to user-defined code
     _rows: OrderedDict[str, CompiledChecks] = field(default_factory=OrderedDict)
     _items: OrderedDict[tuple[int, str], Leaf] = field(default_factory=OrderedDict)
+    _is_mixed: bool = False  # the last list had checks of no shape: the next one is looked up as a whole
     _shapes: CheckShapes = field(default_factory=CheckShapes)
 
     def use(self, spec: ChecksSpec, report: Callable[[KeyPath, str], None]) -> None:
@@ -142,12 +143,17 @@ class RowChecks:
         """The row's own checks, None if it has none. Raises CheckProblem."""
         if sample.checks is None:
             return None
+        if not self._is_mixed:
+            row = self._shapes.find_all(sample.checks)
+            if row is not None:
+                return row
         key = repr(sample.checks)
         row = self._rows.get(key)
         if row is not None:
             self._rows.move_to_end(key)
             return row
         row = self._assemble(sample.checks) or self._read(sample.checks)
+        self._is_mixed = any(isinstance(item, Branch) or item.shape is None for item in row.items)
         self._rows[key] = row
         if len(self._rows) > MAX_ROWS:
             self._rows.popitem(last=False)
@@ -270,7 +276,7 @@ class RowChecks:
             self.present = True
         names: dict[str, Any] = {}
         for checks in (self.suite, row):
-            for leaf in checks.leaves() if checks is not None else ():
+            for leaf in checks.leaves() if checks is not None and not checks.is_settled else ():
                 if leaf.is_settled and not leaf.lacks_answer(sample) and leaf.spec.turn is None:
                     continue
                 if leaf.spec.where and not applies(leaf.spec.where, sample):
@@ -399,7 +405,8 @@ class Evaluation:
         self._leaves[id(leaf)] = place
         ready = leaf.ready
         if ready is None:
-            self._names = names_of(self.sample) if self._names is None else self._names
+            if self._names is None and leaf.templates.fill is not None:
+                self._names = names_of(self.sample)
             try:
                 ready = self.checks.make(leaf, self._names)
             except CheckProblem as wrong:  # a template of a changed suite, over stored answers
@@ -481,6 +488,7 @@ class Evaluation:
         share = f"{NAME}/{SHARE}"
         if not self.results:
             return {NAME: NO_CHECKS, share: NO_CHECKS, **dict.fromkeys(names, NOT_NAMED)}
+        write_texts(self.ready)
         verdict = RowVerdict(tuple(self._results(self.items)), self.threshold)
         named = verdict.named()
         if isinstance(self.answer, Failure):

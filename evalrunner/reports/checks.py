@@ -23,7 +23,7 @@ MAX_WHY: Final = 160  # characters of a reason in it
 MAX_LISTED: Final = 4  # failing checks of a row in a summary; the report has all
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would take half of the time that reports need for checks
 class CheckResult:
     """One check of a row. `passed` is None where it was skipped, or could not be judged.
 
@@ -140,29 +140,31 @@ def _distinct(checks: Iterable[CheckResult]) -> list[CheckResult]:
 
 
 def _result(entry: Mapping[str, Any], depth: int, *, decides: bool) -> CheckResult:
-    passed, extracted = entry.get("passed"), entry.get("extracted")
+    passed, extracted, weight = entry.get("passed"), entry.get("extracted"), entry.get("weight", 1.0)
     reason, explanation = _text(entry, "reason"), _text(entry, "explanation")
     return CheckResult(
-        text=_text(entry, "text"),
-        type=_text(entry, "type"),
-        name=_text(entry, "name"),
-        passed=passed if isinstance(passed, bool) else None,
-        value=_number(entry.get("value")),
-        weight=_number(entry.get("weight")) or 0.0 if "weight" in entry else 1.0,
-        state=_text(entry, "state") or "scored",
-        why="; ".join(filter(None, dict.fromkeys((reason, explanation)))) if reason or explanation else "",
-        extracted=extracted if isinstance(extracted, str) else None,
-        depth=depth,
-        decides=decides,
+        _text(entry, "text"),
+        _text(entry, "type"),
+        _text(entry, "name"),
+        passed if isinstance(passed, bool) else None,
+        _number(entry.get("value")),
+        1.0 if weight == 1 and weight is not True else _number(weight) or 0.0,
+        _text(entry, "state") or "scored",
+        "; ".join(filter(None, dict.fromkeys((reason, explanation)))) if reason or explanation else "",
+        extracted if isinstance(extracted, str) else None,
+        depth,
+        decides,
     )
 
 
 def _text(entry: Mapping[str, Any], key: str) -> str:
-    value = entry.get(key)
+    value = entry.get(key, "")
     return value if isinstance(value, str) else ""
 
 
 def _number(value: Any) -> float | None:
+    if type(value) is float and math.isfinite(value):
+        return value  # nearly always
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)

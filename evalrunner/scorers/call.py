@@ -41,6 +41,7 @@ MIN_CALIBRATION_EXAMPLES = 6
 TOLERANCE = 1e-9  # rounding beyond the end of a range
 
 PART_NAME = re.compile(r"[^\s/\[\]<>=]{1,100}")  # what the metric of a gate can spell
+ONE, ZERO = Cell("scored", 1.0), Cell("scored", 0.0)  # shared by most rows
 NO_PART = Cell("skipped", reason="the scorer returned no such part")
 
 UNDEFINED_RESULT = (
@@ -120,7 +121,7 @@ class BoundPart(NamedTuple):
     declaration: Declaration
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as there is one for each check of a row
 class BoundScorer:
     """A scorer with its name in the suite, its function bound to the arguments that it takes."""
 
@@ -391,7 +392,7 @@ def cell_from(
     Anything else is an error, as are NaN, infinity, and a number outside of the declared range.
     """
     if type(outcome) is bool and declaration.binary:  # nearly always
-        return Cell("scored", float(outcome), calls=calls)
+        return Cell("scored", float(outcome), calls=calls) if calls else ONE if outcome else ZERO
     if outcome is None:
         return Cell("skipped", reason="the scorer returned None", calls=calls)
     if isinstance(outcome, Skipped):

@@ -329,7 +329,7 @@ def _named(items: list[AnyResult]) -> Cell:
 
 
 def _alone(item: AnyResult) -> AnyResult:
-    return replace(item, weight=1.0)
+    return item if item.weight == 1 else replace(item, weight=1.0)
 
 
 def _with_detail(item: AnyResult) -> Cell:

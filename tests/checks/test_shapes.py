@@ -127,3 +127,15 @@ def test_names_of_checks_of_a_shape_are_metrics() -> None:
     ]  # fmt: skip
     values = {name.partition("/v1")[0]: value for name, value in metrics(run(rows)).items() if "/v1" in name}
     assert values == {"right": 1.0, "loud": 0.0, "checks": 0.0, "checks/share": 0.5}
+
+
+def test_keys_and_control_characters_in_texts_of_checks_are_hidden_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-proj-Zq8f3kTn2LmXw9Bv")
+    plain, long = {"contains": "a  b"}, {"contains": "x" * 200}
+    for other in ("sk-proj-Zq8f3kTn2LmXw9Bv", "a\x1b[31m\u202eb", "c"):
+        run([{"input": "x", "reply": "y", "checks": [plain, {"contains": other}, long]}])
+        texts = [one["text"] for one in stored_rows()[0]["cells"]["checks"]["detail"]["checks"]]
+        assert texts[0] == "contains: a b"
+        assert len(texts[2]) == 120
+        assert texts[2].endswith("x…")
+        assert not {"Zq8f", "\x1b", "\u202e"} & {part for part in ("Zq8f", "\x1b", "\u202e") if part in texts[1]}
