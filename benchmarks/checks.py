@@ -131,7 +131,7 @@ def main() -> None:
     for kind in suites:
         values = [one[kind] for one in times]
         extra = [one[kind] - one[EXACT] for one in times]
-        more = "| |" if kind == EXACT else f"| {statistics.median(extra):.3f} ms | {min(extra):.3f} ms |"
+        more = "| | |" if kind == EXACT else f"| {statistics.median(extra):.3f} ms | {min(extra):.3f} ms |"
         label = kind if kind == EXACT else f"five {kind} checks"
         print(f"| {label} | {statistics.median(values):.3f} ms | {min(values):.3f} ms {more}")
     print(f"\n{rows:,} rows, {options.repeats} runs each; the goal is at most {GOAL_MS} ms more than {EXACT}")

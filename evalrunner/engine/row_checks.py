@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 from evalrunner.datasets.columns import known_columns
 from evalrunner.datasets.conditions import SearchFailed, compile_where
 from evalrunner.domain import Cell, Completion, Failure, NoAnswer, Sample, SampleValidator
-from evalrunner.engine.check_shapes import CheckShape, CheckShapes
-from evalrunner.engine.compiled_checks import Branch, CompiledChecks, Leaf, ReadyCheck, check_text, write_texts
+from evalrunner.engine.compiled_checks import (
+    Branch,
+    CheckShape,
+    CheckShapes,
+    CompiledChecks,
+    Leaf,
+    ReadyCheck,
+    check_text,
+    write_texts,
+)
 from evalrunner.errors import PlacedProblem, nearest
 from evalrunner.plugins import NEGATION, ReferenceProblem, SignatureError
 from evalrunner.prompts import ABSENT, find_value, read_turns, turn_of
