@@ -164,7 +164,9 @@ class CheckShape:
         spec, bound = ready.spec, ready.bound
         known = instances.factory(spec.type)
         option, accepts = known.main_option, known.accepts
-        if option is None or accepts is None or option not in ready.options or known.takes_context or spec.args:
+        if option is None or accepts is None or option not in ready.options or known.takes_context:
+            return None
+        if spec.args or spec.turn is not None:
             return None
         if ready.judge is not None or bound.parts or isinstance(bound.scorer.function, SampleValidator):
             return None
