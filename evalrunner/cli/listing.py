@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -98,7 +97,7 @@ def _scorer_lines() -> Iterator[str]:
         if members:
             yield group
         for name in sorted(members, key=lambda each: (order.index(each) if each in order else 0, each)):
-            summary = first_line(resolve("scorers", name, folder=Path())).rstrip(".")
+            summary = first_line(resolve("scorers", name, folder=Path()))
             yield _fitting(f"  {name:<{NAME_WIDTH}}  ", summary)
     yield PRESET_GROUP
     for name, scorers in PRESETS.items():
@@ -239,10 +238,7 @@ def _needs(scorer: Scorer) -> list[str]:
 
 
 def _fitting(head: str, summary: str) -> str:
-    """A line of at most `WIDTH` characters: a summary that is longer ends at a clause, or where the line ends."""
+    """A line of at most `WIDTH` characters with the first sentence of a summary, cut off with an ellipsis if it is longer."""
+    sentence = summary.partition(". ")[0].rstrip(".")
     room = WIDTH - len(head)
-    if len(summary) > room:
-        clauses = [match.start() for match in re.finditer(r"[;:,] | \(", summary) if match.start() <= room]
-        end = max(clauses, default=0)
-        summary = summary[:end] if end > room // 2 else summary[: room - 1].rstrip() + "…"
-    return head + summary
+    return head + (sentence if len(sentence) <= room else sentence[: room - 1].rstrip() + "…")

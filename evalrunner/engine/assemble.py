@@ -67,6 +67,7 @@ from evalrunner.scorers.instances import ScorerInstances, templated_scorer
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
 from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Design, Measure, builtin_measures
 from evalrunner.storage import cache_folder
+from evalrunner.suite.checks import report_inline_checks
 from evalrunner.suite.data_address import address_of
 from evalrunner.suite.environment import has_variable, public_path
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, RunSpec, ScorerSpec, Suite, TargetSpec
@@ -235,7 +236,10 @@ class Assembler:
         taken = {measure.name: "a built-in metric" for measure in ALL_BUILTIN_MEASURES}
         taken.update({spec.name: f"the scorer {spec.name!r}" for spec in suite.scorers})
         taken.update({part.cell: f"a part of {one.bound.name!r}" for one in scorers for part in one.bound.parts})
-        return judges, assemble_checks(suite, self.document, self._context(suite, {}), judges, taken)
+        row_checks = assemble_checks(suite, self.document, self._context(suite, {}), judges, taken)
+        if self.document.problems:
+            report_inline_checks(self.document)
+        return judges, row_checks
 
     def _has_checks(self, suite: Suite, checks: RowChecks, count: int) -> bool:
         """Whether the suite or a row has checks; also a row that is not among the `count` samples of a limit."""

@@ -55,7 +55,7 @@ def mlflow(
     params: dict[str, Any] | None = None,
     columns: dict[str, str] | None = None,
 ) -> Scorer:
-    """A metric of `mlflow.metrics` or a scorer of `mlflow.genai.scorers`; those with a judge ask the suite's.
+    """A metric or a scorer of MLflow. `mlflow.metrics` or `mlflow.genai.scorers`; those with a judge ask the suite's.
 
     Args:
         metric: Name of the metric, such as rouge1, answer_similarity or Correctness.

@@ -113,7 +113,7 @@ CALIBRATION_EXAMPLES = (
 
 
 def factuality(*, use_cot: bool = True) -> Scorer:
-    """How well the facts of the output agree with the accepted answer, by a judge (Factuality of autoevals).
+    """Agreement of the facts with the accepted answer. Graded by a judge (Factuality of autoevals).
 
     Args:
         use_cot: Let the judge write its reasons before it chooses; they are stored with the score.

@@ -53,7 +53,7 @@ def autoevals(
     params: dict[str, Any] | None = None,
     columns: dict[str, str] | None = None,
 ) -> Scorer:
-    """A scorer of autoevals; those with a judge ask the suite's.
+    """A scorer of the package autoevals. Those with a judge ask the suite's.
 
     Args:
         scorer: Name of the scorer, such as ClosedQA or Faithfulness.

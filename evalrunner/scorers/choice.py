@@ -28,7 +28,7 @@ def choice(
     letters: str = "ABCD",
     first_index: int = 0,
 ) -> Scorer:
-    """1 if the answer names the right choice of a multiple-choice question, by its letter or its text, else 0.
+    """1 if the answer names the right choice, else 0. It names a choice by its letter or its text.
 
     Args:
         value: The right choice instead of the accepted answers: its letter, its index or its text.

@@ -16,7 +16,7 @@ MAX_NEAREST = 200  # characters of an accepted answer in the detail of a cell
 
 @main_option("value")
 def embedding_similarity(*, value: str | list[str] | None = None) -> Scorer:
-    """The cosine of the embeddings of the output and of the nearest accepted answer, from -1 to 1; `model` embeds.
+    """Cosine of the embeddings of output and accepted answer. From -1 to 1, that of the nearest one; `model` embeds.
 
     Args:
         value: Text or texts to compare with, in place of the accepted answers of the sample.

@@ -51,7 +51,7 @@ def expr(
     higher_is_better: bool = True,
     unit: str | None = None,
 ) -> Scorer:
-    """The result of an expression such as `output|length < 400`: true is 1, false is 0, and a number is itself.
+    """The result of an expression: `output|length < 400`. True is 1, false is 0, and a number is itself.
 
     Args:
         value: An expression over output, json, latency, cost, tokens, ended, tool_calls, reasoning and the columns.

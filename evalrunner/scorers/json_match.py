@@ -58,7 +58,7 @@ def json(
     record: str | None = None,
     lenient: bool = False,
 ) -> Scorer:
-    """1 if the output is JSON and what the options say of it is true; with fields the share of those that are right.
+    """1 if the output is JSON that meets the options, else 0. With `fields` the share of those that are right.
 
     Args:
         schema: JSON Schema, or the path of a JSON or YAML file with one.

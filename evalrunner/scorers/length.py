@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalrunner.domain import Declaration, Score, Scorer
+from evalrunner.formatting import counted
 from evalrunner.plugins import main_option
 
 LIMIT = Declaration(binary=True, inline=True)
@@ -25,7 +26,7 @@ def max_words(*, value: int) -> Scorer:
     Args:
         value: Maximum number of words.
     """
-    return _limit("words", value, is_maximum=True)
+    return _limit("word", value, is_maximum=True)
 
 
 @main_option("value", accepts=is_limit)
@@ -35,7 +36,7 @@ def min_words(*, value: int) -> Scorer:
     Args:
         value: Minimum number of words.
     """
-    return _limit("words", value, is_maximum=False)
+    return _limit("word", value, is_maximum=False)
 
 
 @main_option("value", accepts=is_limit)
@@ -45,7 +46,7 @@ def max_chars(*, value: int) -> Scorer:
     Args:
         value: Maximum number of characters.
     """
-    return _limit("characters", value, is_maximum=True)
+    return _limit("character", value, is_maximum=True)
 
 
 @main_option("value", accepts=is_limit)
@@ -55,7 +56,7 @@ def min_chars(*, value: int) -> Scorer:
     Args:
         value: Minimum number of characters.
     """
-    return _limit("characters", value, is_maximum=False)
+    return _limit("character", value, is_maximum=False)
 
 
 def _limit(unit: str, value: int, *, is_maximum: bool) -> Scorer:
@@ -75,7 +76,7 @@ def count_chars(text: str) -> int:
     return len(text if text.isascii() else unicodedata.normalize("NFC", text))
 
 
-COUNTERS: dict[str, Callable[[str], int]] = {"words": count_words, "characters": count_chars}
+COUNTERS: dict[str, Callable[[str], int]] = {"word": count_words, "character": count_chars}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +90,4 @@ class LengthLimit:
     def __call__(self, output: str) -> Score:
         count = COUNTERS[self.unit](output)
         fits = count <= self.value if self.is_maximum else count >= self.value
-        return Score(float(fits), f"{count:,} {self.unit}")
+        return Score(float(fits), counted(count, self.unit))

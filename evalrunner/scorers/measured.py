@@ -26,7 +26,7 @@ def column(
     higher_is_better: bool = True,
     unit: str | None = None,
 ) -> Scorer:
-    """The number in a column of the dataset, such as a rating by people; samples without one are skipped.
+    """The number in a column, such as a rating by people. Samples without one are skipped.
 
     Args:
         column: Column with the score, or a dotted path into JSON: a number, also as text, or true or false.
@@ -109,7 +109,7 @@ def number_in(value: Any) -> float | None:
 
 @main_option("seconds")
 def latency_under(*, seconds: float) -> Scorer:
-    """1 if the answer came within so many seconds, else 0; cached and recorded answers are skipped.
+    """1 if the answer came within so many seconds, else 0. Cached and recorded answers are skipped.
 
     Args:
         seconds: Longest latency of the last attempt that passes.
@@ -119,7 +119,7 @@ def latency_under(*, seconds: float) -> Scorer:
 
 @main_option("usd")
 def cost_under(*, usd: float) -> Scorer:
-    """1 if the answer cost at most so many US dollars, else 0; cached answers and unknown prices are skipped.
+    """1 if the answer cost at most so many US dollars, else 0. Cached answers and unknown prices are skipped.
 
     Args:
         usd: Highest cost that passes; 0 passes only free answers.
@@ -131,7 +131,7 @@ def cost_under(*, usd: float) -> Scorer:
 
 @main_option("tokens")
 def tokens_under(*, tokens: int) -> Scorer:
-    """1 if the output has at most so many tokens by the endpoint's count, else 0; skipped where it counts none.
+    """1 if the output has at most so many tokens, else 0. The endpoint counts them; skipped where it counts none.
 
     Args:
         tokens: Most output tokens that pass, reasoning included.

@@ -30,7 +30,7 @@ WORD: Final = re.compile(r"\w+")
 
 @main_option("value")
 def bleu(*, value: str | list[str] | None = None, tokenize: BleuTokenizer = "13a", ignore_case: bool = False) -> Scorer:
-    """Sentence BLEU of sacrebleu divided by 100, 0 to 1, with effective order; accepted answers are references together.
+    """Sentence BLEU of sacrebleu divided by 100, 0 to 1. With effective order; accepted answers are references together.
 
     Args:
         value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.
@@ -44,7 +44,7 @@ def bleu(*, value: str | list[str] | None = None, tokenize: BleuTokenizer = "13a
 
 @main_option("value")
 def chrf(*, value: str | list[str] | None = None, word_order: int = 0, ignore_case: bool = False) -> Scorer:
-    """Sentence chrF of sacrebleu divided by 100, 0 to 1; the best over the accepted answers.
+    """Sentence chrF of sacrebleu divided by 100, 0 to 1. The best over the accepted answers.
 
     Args:
         value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.
@@ -67,7 +67,7 @@ def rouge(
     stem: bool = False,
     words: Literal["ascii", "unicode"] = "ascii",
 ) -> Scorer:
-    """ROUGE of rouge-score, 0 to 1; the best over the accepted answers.
+    """ROUGE of rouge-score, 0 to 1. The best over the accepted answers.
 
     Args:
         value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.

@@ -30,7 +30,7 @@ def python(
     threshold: float | None = None,
     parts: list[str] | dict[str, dict[str, Any] | None] | None = None,
 ) -> Scorer:
-    """The number that your own function returns, sync or async; its parameter names select its arguments.
+    """The number that your own function returns. It may be async; its parameter names select its arguments.
 
     Args:
         function: path/file.py:name, relative to the suite, or package.module:name.

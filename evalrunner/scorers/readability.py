@@ -19,12 +19,12 @@ DICTIONARY = "corpora/cmudict"  # by NLTK's name
 
 
 def ari_grade_level() -> Scorer:
-    """Automated readability index of the output: a US school grade from letters, words and sentences; lower is easier."""
+    """Automated readability index: a US school grade. It counts letters, words and sentences; lower is easier."""
     return Scorer(ari_grade, declaration("ari_grade_level"))
 
 
 def flesch_kincaid_grade_level() -> Scorer:
-    """Flesch-Kincaid grade of the output: a US school grade from syllables, words and sentences; lower is easier."""
+    """Flesch-Kincaid grade: a US school grade. It counts syllables, words and sentences; lower is easier."""
     declared = declaration("flesch_kincaid_grade_level")
     load_dictionary()
     return Scorer(flesch_kincaid_grade, declared)

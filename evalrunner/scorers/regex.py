@@ -82,7 +82,7 @@ def regex(
     normalize: Literal["none", "squad"] = "none",
     match_timeout: float | None = None,
 ) -> Scorer:
-    """1 if a pattern is found in the output or, with a group, if the captured text equals an accepted answer.
+    """1 if a pattern is found in the output, else 0. With a group: 1 if the captured text equals an accepted answer.
 
     Args:
         pattern: A regular expression of Python's re.

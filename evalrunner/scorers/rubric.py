@@ -48,7 +48,7 @@ def rubric(
     samples: int = 1,
     vote: Literal["majority", "mean"] | None = None,
 ) -> Scorer:
-    """How well the output meets criteria in plain words, by a judge that writes its reasons first.
+    """How well the output meets criteria in plain words. Graded by a judge that writes its reasons first.
 
     Args:
         criteria: What a good answer is, in plain words; or several texts by name, each with its own metric.

@@ -27,7 +27,7 @@ def levenshtein(
     ignore_whitespace: bool = False,
     normalize: Literal["none", "squad"] = "none",
 ) -> Scorer:
-    """Similarity by edit distance, 0 to 1: 1 - distance / length of the longer text; the best over the accepted answers.
+    """Similarity by edit distance, 0 to 1. It is 1 - distance / length of the longer text; the best over the accepted answers.
 
     Args:
         value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.
@@ -57,7 +57,7 @@ def similarity(
     ignore_whitespace: bool = False,
     normalize: Literal["none", "squad"] = "none",
 ) -> Scorer:
-    """Similarity of characters or words by rapidfuzz, 0 to 1; the best over the accepted answers.
+    """Similarity of characters or words by rapidfuzz, 0 to 1. The best over the accepted answers.
 
     Args:
         value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.

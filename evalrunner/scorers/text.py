@@ -120,7 +120,7 @@ def exact_match(
     ignore_whitespace: bool = False,
     normalize: Literal["none", "squad"] = "none",
 ) -> Scorer:
-    """1 if the output equals one of the accepted answers, else 0; leading and trailing whitespace is ignored.
+    """1 if the output equals an accepted answer, else 0. Leading and trailing whitespace is ignored.
 
     Args:
         value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.
@@ -149,7 +149,7 @@ def contains(
     ignore_whitespace: bool = False,
     normalize: Literal["none", "squad"] = "none",
 ) -> Scorer:
-    """1 if the output contains an accepted answer, or one of the given texts, else 0.
+    """1 if the output contains an accepted answer, else 0. With `value`, one of the given texts.
 
     Args:
         value: Text, or several of them, to look for instead of the accepted answers; samples then need none.
@@ -181,7 +181,7 @@ def contains_any(
     ignore_whitespace: bool = False,
     normalize: Literal["none", "squad"] = "none",
 ) -> Scorer:
-    """1 if the output contains at least one of several texts, else 0.
+    """1 if the output contains one of several texts, else 0.
 
     Args:
         value: Texts to look for instead of the accepted answers; samples then need none.
@@ -208,7 +208,7 @@ def contains_all(
     ignore_whitespace: bool = False,
     normalize: Literal["none", "squad"] = "none",
 ) -> Scorer:
-    """1 if the output contains every one of several texts, else 0; the explanation names those that are missing.
+    """1 if the output contains all of several texts, else 0. The explanation names those that are missing.
 
     Args:
         value: Texts to look for instead of the accepted answers; samples then need none.
@@ -234,7 +234,7 @@ def starts_with(
     ignore_whitespace: bool = False,
     normalize: Literal["none", "squad"] = "none",
 ) -> Scorer:
-    """1 if the output starts with an accepted answer, else 0; whitespace before it is ignored.
+    """1 if the output starts with an accepted answer, else 0. Whitespace before it is ignored.
 
     Args:
         value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.
@@ -259,7 +259,7 @@ def ends_with(
     ignore_whitespace: bool = False,
     normalize: Literal["none", "squad"] = "none",
 ) -> Scorer:
-    """1 if the output ends with an accepted answer, else 0; whitespace after it is ignored.
+    """1 if the output ends with an accepted answer, else 0. Whitespace after it is ignored.
 
     Args:
         value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.
@@ -282,7 +282,7 @@ def token_f1(
     ignore_punctuation: bool = True,
     ignore_articles: bool = True,
 ) -> Scorer:
-    """Word overlap of output and accepted answer (F1 as in SQuAD); the best over the accepted answers.
+    """Word overlap of output and accepted answer, 0 to 1. F1 as in SQuAD; the best over the accepted answers.
 
     Args:
         value: Text, or several of them, to compare with instead of the accepted answers; samples then need none.
@@ -450,7 +450,7 @@ def numeric_match(
     tolerance: float = 0.0,
     relative: float = 0.0,
 ) -> Scorer:
-    """1 if the last number of the output is the last number of an accepted answer, else 0.
+    """1 if the last number of the output is right, else 0. It has to equal the last number of an accepted answer.
 
     An output without a number is wrong; a sample whose accepted answers have none is skipped.
 

@@ -23,7 +23,7 @@ NO_CALLS = Skipped("no expected tool calls")
 
 @main_option("expected")
 def tool_calls(*, expected: list[Any] | str | None = None, column: str | None = None, match: Match = "args") -> Scorer:
-    """1 if the model calls the expected tools, else 0; with `match: f1` the share of calls that fit.
+    """1 if the model calls the expected tools, else 0. With `match: f1` the share of calls that fit.
 
     Args:
         expected: Calls, such as [{get_weather: {city: Paris}}]; [] for none. Default: the expected answer of the sample as JSON.

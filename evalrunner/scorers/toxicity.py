@@ -156,7 +156,7 @@ def toxicity(
     batch_size: int | None = None,
     device: str | None = None,
 ) -> Scorer:
-    """How toxic the output is, from 0 (harmless) to 1; lower is better.
+    """How toxic the output is, from 0 (harmless) to 1. Lower is better.
 
     Args:
         backend: lexical finds swear words and insults, offline; hf runs a transformers classifier, by default the one

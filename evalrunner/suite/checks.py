@@ -19,9 +19,11 @@ from evalrunner.plugins import NEGATION, OWN_MODEL, ReferenceProblem, known_name
 from evalrunner.suite.conditions import condition_problems
 from evalrunner.suite.schema import AnyCheck, CheckGroup, CheckSpec, ChecksSpec, KeyPath, ModelSpec
 from evalrunner.suite.validate import FORMS, SectionReader, describe_value, reads
+from evalrunner.suite.yaml import Document
 
 GROUPS: Final = ("all", "any")
 MAX_CHECKS: Final = 1_000  # of one row
+MAX_REPORTED: Final = 20  # problems of inline rows beside those of the suite
 MAX_DEPTH: Final = 8  # levels of groups
 CHECK_KEYS: Final = ("type", "name", "weight", "threshold", "extract", "judge", "model", "on_no_answer", "args", "turn")
 GROUP_KEYS: Final = ("all", "any", "name", "weight", "threshold")
@@ -336,6 +338,18 @@ class ChecksReader:
         for place, problem in condition_problems(value):
             self.report((*path, *place), problem)
         return dict(value)
+
+
+def report_inline_checks(document: Document) -> None:
+    """Report the problems of the checks of inline rows beside those of a suite that ends the command before its rows are read."""
+    data = document.data if isinstance(document.data, Mapping) else {}
+    dataset = data.get("dataset")
+    rows = dataset.get("rows") if isinstance(dataset, Mapping) and not dataset.get("columns") else None
+    before = len(document.problems)
+    for number, row in enumerate(rows if isinstance(rows, list) else ()):
+        checks = row.get("checks") if isinstance(row, Mapping) else None
+        if isinstance(checks, list | dict) and len(document.problems) - before < MAX_REPORTED:
+            ChecksReader(document.problem).read(checks, ("dataset", "rows", number, "checks"))
 
 
 @reads(ChecksSpec)

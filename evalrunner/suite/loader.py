@@ -15,6 +15,7 @@ from typing import Any
 from evalrunner.errors import SuiteError, nearest
 from evalrunner.redact import register_secrets_of, without_secrets
 from evalrunner.suite import gates, models, sections  # noqa: F401  they register the readers of their keys
+from evalrunner.suite.checks import report_inline_checks
 from evalrunner.suite.environment import suite_environment
 from evalrunner.suite.matrix import combined_targets, selected_items, target_items
 from evalrunner.suite.options import RunOptions, flag_of
@@ -69,6 +70,8 @@ def load_suite(path: str | Path, options: RunOptions | None = None) -> Suite:
     """The suite in a file, checked by itself (not yet against its data or its factories). Raises SuiteError."""
     document = open_suite(path, options)
     suite = read_suite(document)
+    if document.problems:
+        report_inline_checks(document)
     document.raise_problems()
     assert suite is not None  # what has no problems is a suite
     return suite

@@ -101,3 +101,12 @@ def test_a_named_check_that_passes_or_fails_is_no_notice() -> None:
     assert done.code == 0, done.err
     assert "agrees" in done.out
     assert "agrees/v1/mean" not in done.out
+
+
+@pytest.mark.parametrize("check", [{"contans": "x"}, {"regex": "("}])
+def test_problems_of_inline_rows_are_reported_beside_those_of_the_suite(check: dict[str, str]) -> None:
+    rows = [{"input": "a", "reply": "b", "checks": [{"max_word": 3}, {"contians": "b"}]}, {"input": "b", "reply": "b"}]
+    error = refused(rows, checks=[check])
+    assert "dataset.rows[0].checks[0]: unknown check 'max_word'; did you mean 'max_words'?" in error
+    assert "dataset.rows[0].checks[1]: unknown check 'contians'; did you mean 'contains'?" in error
+    assert "checks[0]: unknown check 'contans'" in error or "checks[0]: 'pattern' is not a regular expression" in error

@@ -17,6 +17,7 @@ def test_every_built_in_scorer_is_in_one_group() -> None:
 def test_each_scorer_has_one_line_within_80_columns_under_its_group() -> None:
     lines = evalrun("list", "scorers").stdout.splitlines()
     assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if "…" in line]
     groups = [group for group, scorers in CATALOGUE.items() if set(scorers) & set(BUILTIN["scorers"])]
     assert [line for line in lines[:-1] if not line.startswith(" ")] == [*groups, "presets, each several scorers"]
     names = [line.split()[0] for line in lines if line.startswith(" ") and line.split()[0] not in PRESETS]
