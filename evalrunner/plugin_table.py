@@ -127,6 +127,12 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
     },
 }
 
+ADDRESS_SOURCES: Final[Mapping[str, str]] = {
+    "https": "evalrunner.datasets.remote:web_dataset",
+    "hf": "evalrunner.datasets.remote:hub_dataset",
+}
+"""What opens a dataset whose path is an address, by its scheme. Keyword-only parameters are options of the dataset."""
+
 OPTION_OF_NAME: Mapping[str, str] = {"autoevals": "scorer"}
 """Scorer types whose `name` also sets this option where it is absent: `{type: autoevals, name: ClosedQA}`."""
 

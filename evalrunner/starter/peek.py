@@ -21,6 +21,7 @@ from evalrunner.errors import SuiteError
 from evalrunner.formatting import one_line
 from evalrunner.starter.columns import fold, guess_roles, is_known_name
 from evalrunner.starter.table import Table, guess_delimiter, has_header, split_rows
+from evalrunner.suite.data_address import is_address
 from evalrunner.suite.schema import DatasetSpec
 
 ROWS: Final = 200  # that are looked at
@@ -55,6 +56,8 @@ class _Probe:
 
     def rows(self) -> list[Record]:
         """The first rows. Raises SuiteError if the dataset cannot be opened."""
+        if is_address(self.path):
+            raise SuiteError(f"{self.path!r} is an address, and peek reads files; download it, and name the file")
         spec = DatasetSpec(path=self.path, type=self.kind, options=self.options)
         sources = DatasetResolver(spec, Path(), Path(), None).sources()
         self.is_delimited = all(isinstance(source.reader, DelimitedReader) for source in sources)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.egress import EgressPolicy
-from evalrunner.plugin_table import Group
-from evalrunner.plugins import factory_options, known_names, load, resolve
+from evalrunner.plugin_table import ADDRESS_SOURCES, Group
+from evalrunner.plugins import factory_options, known_names, load, load_attribute, resolve
 from evalrunner.suite.models import SERVICE
 from evalrunner.suite.prompts import MESSAGE_KEYS, PROMPT_NAME, ROLES, SPEAKERS
 from evalrunner.suite.schema import (
@@ -192,6 +192,10 @@ def _dataset() -> Schema:
     for name in known_names("datasets"):  # options of the readers, whichever the file name picks
         factory = resolve("datasets", name, folder=Path())
         for option, schema in schema_of_options(factory_options(factory), option_docs(factory)).items():
+            fields.setdefault(option, schema)
+    for reference in ADDRESS_SOURCES.values():
+        source = load_attribute(reference, folder=None)
+        for option, schema in schema_of_options(factory_options(source), option_docs(source)).items():
             fields.setdefault(option, schema)
     for name in known_names("dataset_sources"):
         source = load("dataset_sources", name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from evalrunner.suite.data_address import is_address
 from evalrunner.suite.schema import DatasetSpec, KeyPath, PromptPart, ShotsSpec
 from evalrunner.suite.sections import read_dataset
 from evalrunner.suite.validate import SectionReader, keys_of
@@ -34,6 +35,10 @@ def read_shots(reader: SectionReader, data: Any, path: KeyPath) -> PromptPart | 
         return None
     if dataset.path == "-":
         reader.report((*path, "path"), "is standard input; name a file")
+        return None
+    if is_address(dataset.path):
+        message = f"{dataset.path!r} is an address, and shots are read from files; download it, and name the file"
+        reader.report((*path, "path"), message)
         return None
     restrictions = None if reader.document.is_owners(path) else reader.document.restrictions
     if restrictions is not None and (refusal := restrictions.path_refusal(dataset.path, reader.folder)) is not None:

@@ -185,3 +185,28 @@ def test_a_resumed_run_needs_the_same_file(files: Files) -> None:
     done = evalrun("--resume", "last", "--retry-errors")
     assert done.returncode == 0 and "exact_match   1.000" in done.stdout, done.stderr
     assert record()["dataset_from"]["sha256"] == DIGEST
+
+
+def test_an_address_is_for_the_dataset_alone(files: Files) -> None:
+    files.put("/data.jsonl", ROWS)
+    address = f"{files.address}/data.jsonl"
+    peek = evalrun("datasets", "peek", address)
+    assert peek.returncode == 2 and "peek reads files" in peek.stderr
+    prompt = [{"shots": address}, {"user": "{{ input }}"}]
+    write(
+        {"rows": [{"input": "a", "expected": "b"}]},
+        target={"model": "m", "base_url": "http://127.0.0.1:1/v1"},
+        prompt=prompt,
+    )
+    shots = evalrun("s.yaml")
+    assert shots.returncode == 2 and "shots are read from files" in shots.stderr
+    write({"path": [address, "b.jsonl"]})
+    several = evalrun("s.yaml")
+    assert several.returncode == 2 and "is a dataset of its own; name it alone" in several.stderr
+    assert files.asked == []
+
+
+def test_the_schema_has_the_options_of_addresses() -> None:
+    schema = json.loads(evalrun("schema").stdout)
+    fields = schema["$defs"]["dataset"]["anyOf"][1]["properties"]
+    assert fields["split"]["description"] and fields["sha256"]["description"]
