@@ -59,13 +59,15 @@ PAIRS = ("()", "[]", "{}", "<>", "**", "__", "``", '""', "''", "“”", "‘’
 
 LINE_END = re.compile(r"\r\n|\n|\r")
 MARKUP = re.compile(
-    r"(?:`{3,}|~{3,})[\w-]*|</?[\w|:=.-]{1,40}>|<\|[^|>]{0,40}\|>|\[/?[A-Z_]{3,20}\]|[\[\],`*]|[\w.]*(?:select_choice|give_verdict)[\w.:]*|\bjson\b",
+    r"(?:`{3,}|~{3,})[\w-]*|</?[\w|:=.-]{1,40}>|<\|[^|>]{0,40}\|>|\[/?[A-Z_]{3,20}\]|[\[\],`*]|(?<![\w.])[\w.]*(?:select_choice|give_verdict)[\w.:]*|\bjson\b",
     re.IGNORECASE,
 )
 """What stands around the JSON of a reply without being prose."""
 CLOSING_MARK = re.compile(r"</|\[/|◁/|<\||\|>|<unused|assistantfinal|my response:", re.IGNORECASE)
 CLOSING_MARK_END = re.compile(r"[\n>\]▷:]|assistantfinal", re.IGNORECASE)
 OPEN = r"""(?:\\boxed\{|\\text\{|[\[({<"'`*_“‘「【$\s])*"""
+OPEN_OR_COLON = r"""(?:\\boxed\{|\\text\{|[\[({<"'`*_“‘「【$\s:])*"""
+"""What may stand before a label. Never beside a repetition that accepts the same characters: that takes quadratic time."""
 CLOSE = r"""[\])}>"'`*_”’」】$]*"""
 LEAD = (
     r"""^\s*(?:[-+•]\s+|\#{1,6}\s+)?[*_`"'{]*(?:(?:so|thus|therefore|hence|overall|finally|in conclusion|to conclude|in summary"""
@@ -167,8 +169,8 @@ class VerdictFormat:
     def _core(self) -> str:
         return (
             rf"""(?:{self._nouns})(?:\s+(?:choice|answer|option|verdict|letter))?["'”’*_`)]*"""
-            r"""\s*(?P<sign>[:=]|->|→|⇒|\bis\b|\bwould be\b)(?:\s*[:*_]+)?\s*(?:(?:option|choice|answer|letter)\s+)?"""
-            rf"""{OPEN}(?P<label>{self._label})(?!\w){CLOSE}"""
+            rf"""\s*(?P<sign>[:=]|->|→|⇒|\bis\b|\bwould be\b){OPEN_OR_COLON}(?:(?:option|choice|answer|letter)\s{OPEN})?"""
+            rf"""(?P<label>{self._label})(?!\w){CLOSE}"""
         )
 
     @cached_property
@@ -177,9 +179,7 @@ class VerdictFormat:
 
     @cached_property
     def _statement(self) -> re.Pattern[str]:
-        chosen = (
-            r"i(?:'d| would| will|'ll)?\s+(?:choose|select|pick|chose|selected|go with)\s+(?:option|choice|answer)?\s*"
-        )
+        chosen = r"i(?:'d| would| will|'ll)?\s+(?:choose|select|pick|chose|selected|go with)\s(?:\s*(?:option|choice|answer))?"
         others = rf"{chosen}{OPEN}" if self.alone else r"(?!)"
         return re.compile(rf"{LEAD}(?:{self._core}|{others}(?P<label2>{self._label})(?!\w){CLOSE})", re.IGNORECASE)
 
