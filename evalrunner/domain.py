@@ -108,7 +108,7 @@ class Completion:
     `rate_limit` is the remaining rate limit of the server; `cached_tokens` is how many input tokens it had cached.
     `reasoning` is what the model thought before the answer: it is kept, and never scored. `reasoning_tokens` are the output
     tokens spent on it. `unknown_finish_reason` is the provider's word where it is none of the known ones, "" where a reply
-    states none. `filter_message` is what the filter says of a filtered answer, `extracted` what the target extracts of it.
+    states none. `filter_message` is what the filter says, `extracted` what the target extracts; `extract_failed`: too slowly.
     `turns` are those of a conversation, each with `input`, `output` and its numbers; the others are sums.
     """
 
@@ -132,14 +132,14 @@ class Completion:
     filter_message: str | None = None
     extracted: str | None = None
     extract_problem: str | None = None
+    extract_failed: bool = False
     turns: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def answered(self) -> bool:
         """Whether there is a complete text to score: it is not truncated, refused, filtered or blank, and has what `extract` asks for."""
-        return (
-            self.extract_problem is None and self.finish_reason in ENDED and not (not self.text or self.text.isspace())
-        )
+        blank = not self.text or self.text.isspace()
+        return not blank and self.extract_problem is None and self.finish_reason in ENDED
 
     @property
     def output(self) -> str:

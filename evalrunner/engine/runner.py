@@ -216,7 +216,10 @@ async def _call_target(job: Job, deadline: RowDeadline, stop: StopSignal) -> Com
                 else:
                     answer = await _call_limited(job, job.target.slots)
                 answer = strip_reasoning(answer) if job.target.strips_reasoning else answer
-                return extracted_answer(answer, job.target.extract)
+                extract = job.target.extract
+                if extract is None or isinstance(answer, Failure) or extract.is_quick(answer.text):
+                    return extracted_answer(answer, extract)
+                return await asyncio.to_thread(extracted_answer, answer, extract)
             except BaseException as crash:  # whatever a user-defined target raises fails its row, not the run
                 if isinstance(crash, asyncio.CancelledError) and _is_canceled(stop):
                     raise
@@ -385,7 +388,7 @@ class RowScorer:
         if isinstance(answer, Completion) and len(cells) < len(self.names):
             offered = offer(job.sample, answer)
             for bound in self.inline:
-                if bound.name not in cells:
+                if bound.name not in cells and (bound.extract is None or bound.extract.is_quick(answer.output)):
                     if bound.parts:
                         cells.update(call_parts(bound, offered))
                     else:
@@ -413,8 +416,8 @@ class RowScorer:
         finished: Collection[str],
         evaluation: Evaluation | None = None,
     ) -> dict[str, Cell]:
-        """The cells of async and threaded scorers, run concurrently."""
-        threaded = [bound for bound in self.threaded if bound.name not in finished]
+        """The cells of async and threaded scorers, and of those with a slow `extract`, run concurrently."""
+        threaded = [bound for bound in (*self.threaded, *self.inline) if bound.name not in finished]
         awaited = [(bound, panel) for bound, panel in self.awaited if bound.name not in finished]
         cells: dict[str, Cell] = {}
 

@@ -331,6 +331,8 @@ def _completion_to_record(answer: Completion) -> dict[str, Any]:
         record["extracted"] = answer.extracted
     if answer.extract_problem is not None:
         record["extract_problem"] = answer.extract_problem
+    if answer.extract_failed:
+        record["extract_failed"] = True
     if answer.turns:
         record["turns"] = answer.turns
     return record

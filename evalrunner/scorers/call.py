@@ -168,7 +168,7 @@ class BoundScorer:
 
     def is_inline(self, output: str) -> bool:
         """Whether a call with this output is cheap enough for the event loop."""
-        if self.call.is_async:
+        if self.call.is_async or not (self.extract is None or self.extract.is_quick(output)):
             return False
         function: object = self.scorer.function
         return self.scorer.declaration.inline or (isinstance(function, InlineForSome) and function.is_quick(output))
@@ -244,7 +244,8 @@ def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | F
     """The cell if the scorer need not be called, else None.
 
     A failed target is an error. A sample without an expected answer is skipped if the scorer needs one. A missing
-    answer is unscored, or counts as zero (or the end of the range next to it) if the suite says so.
+    answer is unscored, or counts as zero (or the end of the range next to it) if the suite says so. A slow `extract` is
+    left to the call.
     """
     if isinstance(answer, Failure):
         return Cell.of_failure(answer)
@@ -254,7 +255,12 @@ def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | F
     if not answer.answered and declaration.takes_tool_calls and answer.called_tools:
         return None
     if not declaration.needs_answer or answer.answered:
-        return None if bound.extract is None else _unextracted(bound, bound.extract, answer)
+        if bound.extract is None or not bound.extract.is_quick(answer.output):
+            return None
+        extracted = _extracted(bound, answer)
+        return extracted if isinstance(extracted, Cell) else None
+    if answer.extract_failed:
+        return Cell("error", reason=answer.extract_problem, cause="timeout")
     return _no_answer(bound, answer.missing_reason)
 
 
@@ -265,18 +271,24 @@ def _no_answer(bound: BoundScorer, reason: str | None) -> Cell:
     return Cell("scored", _zero(bound.scorer.declaration), reason, cause="no_answer")
 
 
-def _unextracted(bound: BoundScorer, extract: Extract, answer: Completion) -> Cell | None:
-    """The cell of an answer without what the scorer's `extract` asks for; None if it has it."""
+def _extracted(bound: BoundScorer, answer: Completion) -> Completion | Cell:
+    """The answer with what the scorer's own `extract` takes out of it, or the cell of one that has nothing of it."""
+    if bound.extract is None:
+        return answer
     try:
-        text, problem = extract.apply(answer.output)
+        text, problem = bound.extract.apply(answer.output)
     except SearchFailed as failed:
         return Cell("error", reason=str(failed), cause="timeout")
-    return _no_answer(bound, problem) if text is None else None
+    if text is None and (answer.answered or not bound.scorer.declaration.takes_tool_calls):
+        return _no_answer(bound, problem)
+    return replace(answer, extracted=text)
 
 
-def _with_extracted(bound: BoundScorer, completion: Completion) -> Completion:
-    """The answer with what the scorer's own `extract` takes out of it."""
-    return completion if bound.extract is None else replace(completion, extracted=bound.extract(completion.output))
+async def _extracted_apart(bound: BoundScorer, answer: Completion) -> Completion | Cell:
+    """The same in a thread, if it may take long."""
+    if bound.extract is None or bound.extract.is_quick(answer.output):
+        return _extracted(bound, answer)
+    return await asyncio.to_thread(_extracted, bound, answer)
 
 
 def _settled(bound: BoundScorer, cell: Cell, completion: Completion) -> Cell:
@@ -315,7 +327,10 @@ def parts_without_call(bound: BoundScorer, cell: Cell) -> dict[str, Cell]:
 def call_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Cell:
     """The cell of a scorer whose function is a plain `def`, called with the parameters of `offered` that it names."""
     if bound.extract is not None:
-        offered = offer(offered["sample"], _with_extracted(bound, offered["completion"]))
+        extracted = _extracted(bound, offered["completion"])
+        if isinstance(extracted, Cell):
+            return extracted
+        offered = offer(offered["sample"], extracted)
     cell = cell_from(_outcome_sync(bound, offered), bound.scorer.declaration, by=bound.call.function)
     return _settled(bound, cell, offered["completion"])
 
@@ -323,7 +338,10 @@ def call_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Cell:
 def call_parts(bound: BoundScorer, offered: Mapping[str, Any]) -> dict[str, Cell]:
     """The cells of a scorer and of its parts, called as in `call_sync`."""
     if bound.extract is not None:
-        offered = offer(offered["sample"], _with_extracted(bound, offered["completion"]))
+        extracted = _extracted(bound, offered["completion"])
+        if isinstance(extracted, Cell):
+            return {bound.name: extracted, **parts_without_call(bound, extracted)}
+        offered = offer(offered["sample"], extracted)
     return _settled_parts(bound, cells_from(_outcome_sync(bound, offered), bound), offered["completion"])
 
 
@@ -336,7 +354,10 @@ def _outcome_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Any:
 
 async def call_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Cell:
     """The cell of a scorer whose function is an `async def`, with the calls of its judge."""
-    completion = _with_extracted(bound, completion)
+    extracted = await _extracted_apart(bound, completion)
+    if isinstance(extracted, Cell):
+        return extracted
+    completion = extracted
     outcome = await outcome_async(bound, sample, completion, judge)
     cell = cell_from(outcome, bound.scorer.declaration, by=bound.call.function, calls=calls_of(judge))
     return _settled(bound, cell, completion)
@@ -346,7 +367,10 @@ async def call_parts_async(
     bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None
 ) -> dict[str, Cell]:
     """The cells of a scorer and of its parts, called as in `call_async`."""
-    completion = _with_extracted(bound, completion)
+    extracted = await _extracted_apart(bound, completion)
+    if isinstance(extracted, Cell):
+        return {bound.name: extracted, **parts_without_call(bound, extracted)}
+    completion = extracted
     cells = cells_from(await outcome_async(bound, sample, completion, judge), bound, calls=calls_of(judge))
     return _settled_parts(bound, cells, completion)
 

@@ -17,7 +17,7 @@ from evalrunner.errors import nearest
 from evalrunner.formatting import one_line
 from evalrunner.json_path import MISSING, compile_path
 from evalrunner.limits import STANDARD, Limits
-from evalrunner.matching import SearchFailed
+from evalrunner.matching import Pattern, SearchFailed
 from evalrunner.scorers.answer_json import find_fences, parse_answer
 from evalrunner.scorers.choice_reading import read_choice
 from evalrunner.scorers.regex import compile_pattern, match_limit
@@ -43,10 +43,11 @@ class WrongExtract(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: its text in messages, and its function."""
+    """One step: its text in messages, its function, and the regular expression that it searches for."""
 
     text: str
     find: Find
+    pattern: Pattern | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,10 @@ class Extract:
 
     def __call__(self, text: str) -> str | None:
         return self.apply(text)[0]
+
+    def is_quick(self, text: str) -> bool:
+        """Whether the steps end so soon that they may run on the event loop."""
+        return all(step.pattern is None or step.pattern.is_quick(text) for step in self.steps)
 
     def apply(self, text: str) -> tuple[str | None, str]:
         """What the steps extract, and ""; else None and the step that finds nothing: `extract: json $.a found nothing`."""
@@ -76,13 +81,13 @@ def extracted_answer(answer: Completion | Failure, extract: Extract | None) -> C
     if isinstance(answer, Failure):
         return answer
     if answer.extracted is not None or answer.extract_problem is not None:
-        answer = replace(answer, extracted=None, extract_problem=None)
+        answer = replace(answer, extracted=None, extract_problem=None, extract_failed=False)
     if extract is None or not answer.answered:
         return answer
     try:
         text, problem = extract.apply(answer.text)
     except SearchFailed as failed:
-        text, problem = None, f"extract: {failed}"
+        return replace(answer, extract_problem=f"extract: {failed}", extract_failed=True)
     return replace(answer, extracted=text, extract_problem=problem or None)
 
 
@@ -150,7 +155,8 @@ def _compile_step(item: Any, path: tuple[int, ...], limits: Limits) -> Step:
     except ValueError as wrong:
         raise WrongExtract(str(wrong), (*path, name) if value is not None else path) from None
     shown = "" if value is None or value is True else f" {value if isinstance(value, str) else json.dumps(value)}"
-    return Step(one_line(f"{name}{shown}", MAX_NAMED), find)
+    pattern = find.pattern if isinstance(find, RegexFind) else None
+    return Step(one_line(f"{name}{shown}", MAX_NAMED), find, pattern)
 
 
 def _no_value(name: str, value: Any) -> None:
@@ -211,13 +217,20 @@ def _regex(value: Any, options: Mapping[str, Any], limits: Limits) -> Find:
     if group is not None and (isinstance(group, bool) or not isinstance(group, int | str)):
         raise WrongExtract(f"'group' is {group!r}; it should be the number or the name of a group", ("group",))
     pattern = compile_pattern(str(value), flags, "regex", match_limit(None, limits), group)
-    chosen = group if group is not None else min(1, pattern.compiled.groups)
+    return RegexFind(pattern, group if group is not None else min(1, pattern.compiled.groups), last)
 
-    def find(text: str) -> str | None:
-        match = pattern.find(text, chosen, last=last)
+
+@dataclass(frozen=True, slots=True)
+class RegexFind:
+    """The function of the step `regex`."""
+
+    pattern: Pattern
+    group: int | str
+    last: bool
+
+    def __call__(self, text: str) -> str | None:
+        match = self.pattern.find(text, self.group, last=self.last)
         return None if match is None else match[0]
-
-    return find
 
 
 def _after(value: Any, options: Mapping[str, Any], limits: Limits) -> Find:
