@@ -27,14 +27,20 @@ from evalrunner.domain import (
 )
 from evalrunner.errors import listed, nearest
 from evalrunner.formatting import plain_text
+from evalrunner.limits import STANDARD
+from evalrunner.matching import SearchFailed
 from evalrunner.plugins import main_option, own_templates
 from evalrunner.scorers.autoevals import CALIBRATION_EXAMPLES, autoevals_version, expected_text
 from evalrunner.scorers.autoevals_catalogue import CLASSIFIER, Entry, classifier_entry, find_entry
 from evalrunner.scorers.autoevals_client import Model, describe_error, evaluate, explanation_of, judge_client_class
+from evalrunner.scorers.json_schema import Schema, TooManyReferences, compile_schema
 from evalrunner.scorers.lenient_json import FENCE
+from evalrunner.scorers.similarity import MAX_CELLS
 from evalrunner.scorers.text import last_number
 
 BULLETS = "-*•·–+ \t"
+MAX_LENGTH = 1_000_000  # characters of an output or accepted answer
+MAX_PAIRS = 100_000  # items of both lists: a second or two
 NO_NUMBER = "the accepted answers contain no number"
 
 
@@ -253,11 +259,17 @@ class Local(_RowScorer, SampleFilter):
     def __init__(self, values: Values) -> None:
         super().__init__(values)
         self.scorer = self.entry.make(None)
+        schema = self.call_params.get("expected") if self.entry.name == "ValidJSON" else None
+        self.schema = None if schema is None else compile_schema(schema, STANDARD)
 
     def __call__(self, output: str, sample: Sample) -> Outcome:
         values = self.values.read(output, sample)
         if isinstance(values, Skipped | Failure):
             return values
+        if len(output) > MAX_LENGTH:
+            return Failure("function", f"too long: {len(output):,} characters; the limit is {MAX_LENGTH:,}")
+        if self.schema is not None:
+            return self._validate(self.schema, output)
         if "expected" not in values:
             return self._compare(output, None)
         wanted = self._accepted(sample)
@@ -266,9 +278,38 @@ class Local(_RowScorer, SampleFilter):
         found = output if self.entry.reads == "text" else self._read(output)
         if found is None:
             return Score(0.0, "no number in the output")
+        if (failure := self._too_large(found, wanted)) is not None:
+            return failure
         outcomes = [self._compare(found, answer) for answer in wanted]
         scores = [outcome for outcome in outcomes if isinstance(outcome, Score)]
         return max(scores, key=lambda score: score.value) if scores else outcomes[0]
+
+    def _validate(self, schema: Schema, output: str) -> Outcome:
+        """The score of ValidJSON, which has no limit of time in the package."""
+        try:
+            return Score(float(not schema(json.loads(output))))
+        except SearchFailed as failed:
+            return Failure("timeout", str(failed))
+        except TooManyReferences:
+            return Failure("function", "the schema follows too many references for this output")
+        except (ValueError, OverflowError, RecursionError):
+            return Score(0.0)
+
+    def _too_large(self, found: Any, wanted: Sequence[Any]) -> Failure | None:
+        """That the package would take too long to compare; None if it does not."""
+        if self.entry.reads == "number":
+            return None
+        pairs = sum(len(found) * len(answer) for answer in wanted)
+        is_list, limit = self.entry.reads == "list", MAX_CELLS
+        if is_list and pairs <= MAX_PAIRS:  # the sum of products of lengths is the product of sums
+            pairs = sum(len(str(item)) for item in found) * sum(len(str(item)) for answer in wanted for item in answer)
+        elif is_list:
+            limit = MAX_PAIRS
+        if pairs <= limit:
+            return None
+        return Failure(
+            "function", f"too long to compare: the product of both lengths is {pairs:,}; it may be {limit:,}"
+        )
 
     def skip_reason(self, sample: Sample) -> str | None:
         """That no accepted answer has a number where the scorer compares numbers; None if one has."""

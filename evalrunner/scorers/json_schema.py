@@ -11,6 +11,7 @@ import functools
 import json
 import re
 import threading
+import time
 import urllib.parse
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -19,11 +20,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from evalrunner.errors import SuiteError
 from evalrunner.json_path import MISSING
 from evalrunner.limits import Limits
-from evalrunner.matching import Pattern, SearchFailed
+from evalrunner.matching import MAX_STEPS_HERE, Pattern, SearchFailed, most_steps
 from evalrunner.redact import redact_start
 from evalrunner.scorers.regex import compile_pattern
+from evalrunner.storage import FileTooLargeError, read_file
+from evalrunner.suite.yaml import parse_document
 
 DRAFTS: Final = {
     "http://json-schema.org/draft-04/schema": "Draft4Validator",
@@ -61,18 +65,20 @@ class TooManyReferences(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A schema, as a function from a document to its first problems; none if it is valid.
+    """A schema, as a function from a document to its first problems; none if it is valid. It ends after `limit_s` of CPU time.
 
     Raises SearchFailed, TooManyReferences and RecursionError.
     """
 
     validator: Any
     has_patterns: bool
+    limit_s: float
 
     def __call__(self, document: Any) -> list[str]:
         if self.has_patterns and any(len(name) > MAX_NAME_LENGTH for name in _names(document)):
             raise SearchFailed(f"a name has more than {MAX_NAME_LENGTH} characters, in which no pattern is searched")
-        _counter.references = 0
+        _counter.references, _counter.limit_s = 0, self.limit_s
+        _counter.deadline = time.thread_time() + self.limit_s
         return [_describe(error) for error in islice(self.validator.iter_errors(document), MAX_ERRORS)]
 
 
@@ -104,24 +110,25 @@ def compile_schema(schema: Any, limits: Limits) -> Schema:
     patterns = _patterns(parts, limits.match_s)
     own = jsonschema.validators.extend(base, _keywords(base, patterns))
     has_patterns = any("patternProperties" in part for part in parts)
-    return Schema(own(schema, registry=Registry(), format_checker=_format_checker()), has_patterns)
+    return Schema(own(schema, registry=Registry(), format_checker=_format_checker()), has_patterns, limits.match_s)
 
 
 def read_schema(path: Path, written: str) -> Any:
     """The schema in a JSON or YAML file. Raises ValueError."""
-    import yaml
-
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_SCHEMA_BYTES + 1)
-    except (OSError, ValueError) as refused:
-        reason = getattr(refused, "strerror", None) or refused
+        content = read_file(path, max_bytes=MAX_SCHEMA_BYTES)
+    except FileTooLargeError:
+        raise ValueError(
+            f"'schema' names the file {written!r}, which has more than {MAX_SCHEMA_BYTES:,} bytes"
+        ) from None
+    except OSError as refused:
+        reason = refused.strerror or refused
         raise ValueError(f"'schema' names the file {written!r}, which cannot be read: {reason}") from None
-    if len(content) > MAX_SCHEMA_BYTES:
-        raise ValueError(f"'schema' names the file {written!r}, which has more than {MAX_SCHEMA_BYTES:,} bytes")
     try:
-        return json.loads(content) if path.suffix == ".json" else yaml.safe_load(content)
-    except (ValueError, RecursionError, yaml.YAMLError):
+        return json.loads(content) if path.suffix == ".json" else parse_document(content.decode(), file=written).data
+    except SuiteError as wrong:  # too many aliases, too
+        raise ValueError(f"'schema' names the file {written!r}, which is not YAML: {wrong}") from None
+    except (ValueError, RecursionError):
         kind = "JSON" if path.suffix == ".json" else "YAML"
         raise ValueError(f"'schema' names the file {written!r}, which is not {kind}") from None
 
@@ -193,8 +200,17 @@ def _at_pointer(value: Any, pointer: str) -> Any:
 def _patterns(parts: list[Mapping[str, Any]], limit_s: float) -> dict[str, Pattern]:
     """Every regular expression of the schema, compiled. Raises ValueError for one that takes exponential time."""
     texts = [part["pattern"] for part in parts if isinstance(part.get("pattern"), str)]
-    texts += [text for part in parts for text in part.get("patternProperties") or ()]
-    return {text: compile_pattern(text, 0, "pattern", limit_s, None) for text in dict.fromkeys(texts) if text}
+    of_names = [text for part in parts for text in part.get("patternProperties") or ()]
+    patterns = {
+        text: compile_pattern(text, 0, "pattern", limit_s, None) for text in dict.fromkeys([*texts, *of_names]) if text
+    }
+    if any("unevaluatedProperties" in part for part in parts):  # which searches for all patterns of names by itself
+        for text in of_names:
+            if text and most_steps(patterns[text].compiled, MAX_NAME_LENGTH) > MAX_STEPS_HERE:
+                raise ValueError(
+                    f"'schema' has the pattern {text!r}, too slow beside 'unevaluatedProperties'; narrow it"
+                )
+    return patterns
 
 
 def _keywords(base: Any, patterns: Mapping[str, Pattern]) -> dict[str, Callable[..., Any]]:
@@ -211,14 +227,28 @@ def _keywords(base: Any, patterns: Mapping[str, Pattern]) -> dict[str, Callable[
     def pattern_properties(validator: Any, given: Any, instance: Any, schema: Any) -> Iterator[Any]:
         for text, part in given.items() if isinstance(instance, dict) else ():
             for name, value in instance.items():
+                _check_time()
                 if finds(text, name):
                     yield from validator.descend(value, part, path=name, schema_path=text)
+
+    def additional_properties(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        known, texts = schema.get("properties", {}), schema.get("patternProperties", {})
+        for name in instance if isinstance(instance, dict) else ():
+            _check_time()
+            if name in known or any(finds(text, name) for text in texts):
+                continue
+            if isinstance(wanted, Mapping):
+                yield from validator.descend(instance[name], wanted, path=name)
+            elif not wanted:
+                yield ValidationError(f"additional properties are not allowed: {redact_start(repr(name), MAX_SHOWN)}")
 
     def unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
         if wanted and isinstance(instance, list) and len({canonical(item) for item in instance}) < len(instance):
             yield ValidationError("has equal items")
 
     replaced: dict[str, Callable[..., Any]] = {
+        **base.VALIDATORS,
+        "additionalProperties": additional_properties,
         "pattern": pattern,
         "patternProperties": pattern_properties,
         "uniqueItems": unique_items,
@@ -226,7 +256,23 @@ def _keywords(base: Any, patterns: Mapping[str, Pattern]) -> dict[str, Callable[
     for name in ("$ref", "$dynamicRef", "$recursiveRef"):
         if name in base.VALIDATORS:
             replaced[name] = _counted(base.VALIDATORS[name])
-    return replaced
+    return {name: _timed(keyword) for name, keyword in replaced.items()}
+
+
+def _check_time() -> None:
+    """Raises SearchFailed beyond the time of a document: the parts of a schema and those of a document multiply."""
+    if time.thread_time() > _counter.deadline:
+        raise SearchFailed(f"the schema takes more than {_counter.limit_s:g} s of CPU time on this output")
+
+
+def _timed(keyword: Callable[..., Any]) -> Callable[..., Any]:
+    """The keyword, which does nothing beyond the time of a document."""
+
+    def check(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+        _check_time()
+        return keyword(validator, value, instance, schema)
+
+    return check
 
 
 def _counted(keyword: Callable[..., Any]) -> Callable[..., Any]:
