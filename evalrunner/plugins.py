@@ -43,7 +43,8 @@ class PluginContext:
 
     `folder` is the suite's, `runs` the runs folder, `args` what the suite passes to user-defined functions.
     `addresses` has the address of each tracker in the suite's `tracking:`, None where the suite gives no address.
-    `limits` are those of its patterns and templates.
+    `limits` are those of its patterns and templates. `confined`: options come from data, so they may name neither code nor
+    models, and only files of the suite's folder.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class PluginContext:
     args: Mapping[str, Any]
     addresses: Mapping[str, str | None] = EMPTY
     limits: Limits = STANDARD
+    confined: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ def assemble_checks(
     confined = not inline or document.restrictions is not None
     checks = RowChecks(
         ScorerInstances(context),
-        ScorerInstances(context),
+        ScorerInstances(replace(context, confined=confined)),
         judges.find,
         _default(document),
         allows_code=not confined,

@@ -54,6 +54,7 @@ NAME: Final = "checks"
 SHARE: Final = "share"
 MAX_ROWS: Final = 2_048  # distinct lists of checks that stay compiled
 MAX_ITEMS: Final = 2_048  # distinct checks of lists that do not recur
+MAX_KEPT: Final = 32_768  # characters of such a list
 MAX_NAMES: Final = 200  # metrics; more are a column of ids
 CODE_TYPES: Final = frozenset({"python", "mlflow"})
 MAX_CONDITIONS = 1_000  # kept compiled
@@ -162,6 +163,8 @@ class RowChecks:
             return row
         row = self._assemble(sample.checks) or self._read(sample.checks)
         self._is_mixed = any(isinstance(item, Branch) or item.shape is None for item in row.items)
+        if len(key) > MAX_KEPT:
+            return row
         self._rows[key] = row
         if len(self._rows) > MAX_ROWS:
             self._rows.popitem(last=False)

@@ -43,6 +43,7 @@ from evalrunner.suite.yaml import dotted
 from evalrunner.templates import PromptError
 
 MAX_INSTANCES = 8_192  # distinct options that are kept
+MAX_KEPT = 8_192  # characters of options that are kept: those of a dataset may have megabytes in each row
 
 
 class OptionProblem(ValueError):
@@ -108,7 +109,10 @@ class ScorerInstances:
         key = (kind, repr(options), f"{filled}{args or ''}")
         scorer = self.recent.get(key)
         if scorer is None:
-            scorer = self.recent[key] = self._call(known, self._checked(known, options), args)
+            scorer = self._call(known, self._checked(known, options), args, filled=filled)
+            if len(key[1]) > MAX_KEPT:
+                return scorer
+            self.recent[key] = scorer
             if len(self.recent) > MAX_INSTANCES:
                 self.recent.popitem(last=False)
         else:
@@ -134,9 +138,13 @@ class ScorerInstances:
 
         return check_options(fitted, known.options, (), report)
 
-    def _call(self, known: KnownFactory, checked: Mapping[str, Any], args: Mapping[str, Any]) -> Scorer:
+    def _call(
+        self, known: KnownFactory, checked: Mapping[str, Any], args: Mapping[str, Any], *, filled: bool
+    ) -> Scorer:
+        """The product of the factory. What data filled in may name as little as data itself."""
         try:
             context = replace(self.context, args=args) if args else self.context
+            context = replace(context, confined=True) if filled else context
             product = known.factory(context, **checked) if known.takes_context else known.factory(**checked)
         except (ReferenceProblem, SignatureError):
             raise

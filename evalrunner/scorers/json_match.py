@@ -28,7 +28,7 @@ from evalrunner.egress import EgressPolicy
 from evalrunner.json_path import MISSING, JsonPath, compile_path
 from evalrunner.matching import SearchFailed
 from evalrunner.plugin_table import BUILTIN
-from evalrunner.plugins import PluginContext, call_factory, factory_options, main_option, resolve
+from evalrunner.plugins import NEGATION, PluginContext, call_factory, factory_options, main_option, resolve
 from evalrunner.redact import redact_start
 from evalrunner.scorers.answer_json import parse_answer
 from evalrunner.scorers.call import BoundScorer, call_sync, offer
@@ -91,10 +91,11 @@ def _compile(schema: str | dict[str, Any], context: PluginContext) -> tuple[Sche
     """The schema, and for one from a file its name with a digest of what it says. Raises ValueError."""
     if not isinstance(schema, str):
         return compile_schema(schema, context.limits), None
-    if context.limits.fixed:
+    if context.limits.fixed or context.confined:
         allowed = Restrictions(context.folder.resolve(), context.runs.resolve(), EgressPolicy())
         if (refusal := allowed.path_refusal(schema, context.folder)) is not None:
-            raise ValueError(f"'schema' names the file {schema!r}, which {refusal}; --untrusted refuses it")
+            who = "--untrusted refuses it" if context.limits.fixed else "data cannot name it"
+            raise ValueError(f"'schema' names the file {schema!r}, which {refusal}; {who}")
     content = read_schema(context.folder / schema, schema)
     digest = hashlib.sha256(json_module.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
     return compile_schema(content, context.limits), f"schema {Path(schema).name}@{digest[:12]}"
@@ -184,6 +185,8 @@ class JsonMatch:
             return Failure("timeout", str(failed))
         except TooManyReferences:
             return Failure("function", "the schema follows too many references for this output")
+        except OverflowError:  # of multipleOf
+            return Score(0.0, "a number beyond 64 bits")
         except RecursionError:
             if self.schema is not None and not is_deeper(value, MAX_SHALLOW):
                 return Failure("function", "the schema refers to itself without an end")
@@ -253,6 +256,10 @@ def _field(context: PluginContext, name: str, spec: Any) -> Field:
         )
     if context.limits.fixed and (kind in UNSAFE or kind not in BUILTIN["scorers"]):
         raise ValueError(f"the field {name!r}: {kind} may run Python, which --untrusted refuses")
+    if context.confined and (kind.removeprefix(NEGATION) in UNSAFE or ":" in kind):
+        raise ValueError(
+            f"the field {name!r}: {kind} runs code, which neither data nor options with templates can name"
+        )
     try:
         factory = resolve("scorers", kind, folder=context.folder)
         known, problems = factory_options(factory), list[str]()

@@ -26,6 +26,7 @@ from evalrunner.templates import PromptError, compile_template, single_name, val
 
 MARKS: Final = (("{{", "}}"), ("{%", "%}"))
 MAX_TEMPLATES: Final = 4_096  # compiled templates that are kept
+MAX_KEPT: Final = 8_192  # characters of such a template
 CONSTANT_TYPES: Final = frozenset({"mlflow", "python"})
 """Scorers whose options are never templates: metrics of MLflow have their own, and functions read the row themselves."""
 
@@ -94,7 +95,8 @@ def _compile(value: Any, path: KeyPath, limits: Limits) -> Fill | None:
         if not is_template(value):
             return None
         try:
-            return _named(compiled(value, limits), path)
+            fill = compiled(value, limits) if len(value) <= MAX_KEPT else compiled.__wrapped__(value, limits)
+            return _named(fill, path)
         except PromptError as wrong:
             raise PromptError(f"{dotted(path)}: {wrong}") from None
     if isinstance(value, Mapping):

@@ -175,6 +175,10 @@ def toxicity(
     options: dict[str, Any] = {"model": model, "label": label, "batch_size": batch_size, "device": device}
     given = {name: value for name, value in options.items() if value is not None}
     if backend in known_names("toxicity_backends"):
+        if context is not None and context.confined:
+            raise ValueError(
+                f"'backend: {backend}' loads a model, which neither data nor options with templates can name"
+            )
         function = load("toxicity_backends", backend)(context.folder if context is not None else Path(), **given)
         return Scorer(function, replace(declaration, backend=function.label_in_results))
     if given:
