@@ -116,7 +116,7 @@ def assemble_checks(
         _default(document),
         allows_code=not confined,
         places=lambda path: document.problem_at(path, "").where,
-        taken={**taken, NAME: "the scorer of all checks"},
+        taken={**taken, NAME: "the scorer of all checks", SHARE: "the part checks/share"},
         turns=suite.turns,
     )
     checks.use(suite.checks, document.problem)

@@ -24,6 +24,7 @@ Measure: TypeAlias = Literal["f1", "recall", "precision"]
 MAX_LENGTH: Final = 200_000  # characters of one text
 MAX_CACHED_LENGTH: Final = 20_000  # characters: sacrebleu caches the tokens of 65,536 texts
 MAX_CELLS: Final = 4_000_000  # words × words of a longest common subsequence: about a second
+MAX_ANSWERS: Final = 10  # accepted answers of the largest size
 FIELDS: Final = {"f1": "fmeasure", "recall": "recall", "precision": "precision"}
 WORD: Final = re.compile(r"\w+")
 
@@ -156,7 +157,7 @@ class Rouge:
         if (failure := too_long([output, *answers])) is not None:
             return failure
         scorer, tokens = _rouge(self.variant, self.stem, self.words)
-        output_size, best = len(tokens(output)), None
+        output_size, best, cells = len(tokens(output)), None, 0
         for answer in answers:
             size = len(tokens(answer))
             if size == 0:
@@ -164,6 +165,9 @@ class Rouge:
             if self.variant in ("rougeL", "rougeLsum") and size * output_size > MAX_CELLS:
                 sizes = f"{output_size:,} with {size:,} words; the product may be {MAX_CELLS:,}"
                 return Failure("function", f"too long to compare: {sizes}")
+            cells += size * output_size
+            if self.variant in ("rougeL", "rougeLsum") and cells > MAX_ANSWERS * MAX_CELLS:
+                return Failure("function", "too long to compare with all accepted answers")
             score = float(getattr(scorer.score(answer, output)[self.variant], FIELDS[self.measure]))
             best = score if best is None else max(best, score)
         if best is None:

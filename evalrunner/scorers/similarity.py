@@ -14,6 +14,7 @@ Method: TypeAlias = Literal["ratio", "partial_ratio", "token_sort_ratio", "token
 
 MAX_CELLS: Final = 10_000_000_000  # product of both lengths: about a quarter of a second of CPU time
 MAX_PARTIAL_CELLS: Final = 2_500_000  # of partial_ratio, which slides one text along the other
+MAX_ANSWERS: Final = 4  # accepted answers of the largest size
 
 
 @main_option("value")
@@ -75,9 +76,13 @@ def similarity(
     return Scorer(Similarity(rule, texts, method, max_cells), declaration)
 
 
-def too_long(output: str, answer: str, max_cells: int) -> Failure | None:
-    """That the comparison of two texts would take too long; None if it does not."""
-    if len(output) * len(answer) <= max_cells:
+def too_long(output: str, answer: str, max_cells: int, compared: int = 0) -> Failure | None:
+    """That the comparison of two texts would take too long after `compared` cells; None if it does not."""
+    cells = len(output) * len(answer)
+    if cells > 0 and cells + compared > MAX_ANSWERS * max_cells:
+        total = f"the sum of their products may be {MAX_ANSWERS * max_cells:,}"
+        return Failure("function", f"too long to compare with all accepted answers: {total}")
+    if cells <= max_cells:
         return None
     return Failure(
         "function",
@@ -96,7 +101,7 @@ class EditDistance:
     def __call__(self, output: str, sample: Sample) -> Score | Skipped | Failure:
         from rapidfuzz.distance import Levenshtein
 
-        normalized, best = self.rule(output), None
+        normalized, best, cells = self.rule(output), None, 0
         for answer in sample.expected if self.value is None else self.value:
             rule, wanted = self.rule.of_answer(answer)
             if not wanted:
@@ -105,8 +110,9 @@ class EditDistance:
             limit = max(len(text), len(wanted))
             if self.max_distance is not None and self.max_distance < 64:  # beyond it the cutoff saves no time
                 limit = min(limit, self.max_distance)
-            elif (failure := too_long(text, wanted, MAX_CELLS)) is not None:
+            elif (failure := too_long(text, wanted, MAX_CELLS, cells)) is not None:
                 return failure
+            cells += len(text) * len(wanted)
             distance = Levenshtein.distance(text, wanted, score_cutoff=limit)
             # beyond the cutoff the distance is the cutoff + 1, and only compared
             rank = (1 - distance / max(len(text), len(wanted)), -distance)
@@ -131,15 +137,16 @@ class Similarity:
     max_cells: int
 
     def __call__(self, output: str, sample: Sample) -> float | Skipped | Failure:
-        compare, best = comparison(self.method), None
+        compare, best, cells = comparison(self.method), None, 0
         normalized = self.rule(output)
         for answer in sample.expected if self.value is None else self.value:
             rule, wanted = self.rule.of_answer(answer)
             if not wanted:
                 continue
             text = normalized if rule is self.rule else rule(output)
-            if (failure := too_long(text, wanted, self.max_cells)) is not None:
+            if (failure := too_long(text, wanted, self.max_cells, cells)) is not None:
                 return failure
+            cells += len(text) * len(wanted)
             score = compare(text, wanted)
             best = score if best is None else max(best, score)
         return BLANK_EXPECTED if best is None else best
