@@ -221,6 +221,8 @@ class RowChecks:
                 self._shapes.add(item, self.make(made, None), made.templates, self.row_instances)
             except CheckProblem:  # reported with the sample
                 return made
+        if len(key[1]) > MAX_KEPT:
+            return made
         self._items[key] = made
         if len(self._items) > MAX_ITEMS:
             self._items.popitem(last=False)

@@ -79,7 +79,7 @@ def similarity(
 def too_long(output: str, answer: str, max_cells: int, compared: int = 0) -> Failure | None:
     """That the comparison of two texts would take too long after `compared` cells; None if it does not."""
     cells = len(output) * len(answer)
-    if cells > 0 and cells + compared > MAX_ANSWERS * max_cells:
+    if compared > 0 and cells <= max_cells < (cells + compared) / MAX_ANSWERS:
         total = f"the sum of their products may be {MAX_ANSWERS * max_cells:,}"
         return Failure("function", f"too long to compare with all accepted answers: {total}")
     if cells <= max_cells:

@@ -77,7 +77,7 @@ REFUSED: list[tuple[Any, str]] = [
     ([{"contains": "{% for a in range(10**9) %}x{% endfor %}"}], "value: "), ([{"contains": "{% include '/etc/passwd' %}"}], "value: "),
     ([{"contains": "{% import 'os' as os %}"}], "value: "), ([{"contains": "{{ input.format.__globals__ }}"}], "unsafe"),
     ([{"expr": "''.__class__"}], "no expression may"), ([{"expr": "output.__class__.__mro__|length > 0"}], "which has no"),
-    ([{"expr": "(output|attr('__class__'))|string|length > 0"}], "no expression may"), ([{"expr": "9**9**9**9 > 1"}], "expression"),
+    ([{"expr": "(output|attr('__class__'))|string|length > 0"}], "no expression may"),
     ([{"expr": "('a'*10**9)|length > 1"}], "expression"), ([{"expr": "("*3000 + "1" + ")"*3000}], "expression"),
     ([{"expr": "output|matches(input)"}], "needs its pattern"), ([{"expr": "self|length > 0"}], "self"), ([{"expr": "range(10**9)|sum > 1"}], "range"),
     # patterns, paths, sizes and forms
@@ -86,7 +86,7 @@ REFUSED: list[tuple[Any, str]] = [
     ([{"json": {"schema": {"patternProperties": {".*.*.*.*=x": {}}, "unevaluatedProperties": False}}}], "too slow beside"),
     ([{"json": {"path": "$" + ".a" * 100_000}}], "1 to 1,000 characters"), ([{"json": {"path": "$[?(@.a)]"}}], "cannot be read"),
     ([{"json": {"path": "$[" + "9" * 30 + "]"}}], "cannot be read"), ([{"contains": "x"}] * 1_001, "more than 1,000 checks"),
-    (["contains"], "expected"), ([{"all": [{"any": [{"all": [{"any": [{"all": [{"any": [{"all": [{"any": [{"all": ["refusal"]}]}]}]}]}]}]}]}]}], "levels deep"),
+    ([{"all": [{"any": [{"all": [{"any": [{"all": [{"any": [{"all": [{"any": [{"all": ["refusal"]}]}]}]}]}]}]}]}]}], "levels deep"),
     ([{"contains": "x", "weight": 1e300}], "at most 1e9"), ([{"contains": "x", "weight": -1}], "at least 0"), ([{"contains": "x", "weight": 10**400}], "number"),
     # names
     *[([{"contains": "x", "name": name}], says) for name, says in [
@@ -184,7 +184,7 @@ def test_a_strange_name_of_a_check_is_a_metric_like_any_other(attacks: Attacks) 
 
 
 SLOW: list[tuple[str, Callable[[], Any], str]] = [
-    ("parts of a schema times parts of a document", lambda: cell_of(json_scorer(schema={"items": {"anyOf": [{"const": n} for n in range(15_000)]}}), json.dumps(["x"] * 100_000)), "schema takes more than"),
+    ("parts of a schema times parts of a document", lambda: cell_of(json_scorer(schema={"items": {"anyOf": [*({"const": n} for n in range(15_000)), {"const": "x"}]}}), json.dumps(["x"] * 100_000)), "schema takes more than"),
     ("a schema that doubles", lambda: cell_of(json_scorer(schema={"$ref": "#/$defs/a0", "$defs": {"a40": {}, **{f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)}}}), "1"), "schema"),
     ("a schema that refers to itself", lambda: cell_of(json_scorer(schema={"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}] * 2}}}), "1"), "without an end"),
     ("patterns of additionalProperties", lambda: cell_of(json_scorer(schema={"patternProperties": {".*.*.*.*.*.*=x": {}}, "additionalProperties": False}), json.dumps({"a" * 199: 1})), "takes more than"),
@@ -218,7 +218,8 @@ def test_a_number_that_no_float_holds_fails_a_schema() -> None:
     assert (found.state, found.value) == ("scored", 0.0)
 
 
-@pytest.mark.parametrize("place", ["target", "scorer", "check", "awaited"])
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["target", "scorer", "check"])
 def test_a_slow_extraction_is_an_error_of_its_row_and_no_missing_answer(place: str) -> None:
     extract = {"regex": "a*a*a*a*b"}
     keys: dict[str, Any] = {}
