@@ -169,19 +169,10 @@ class _Table:
         population: frozenset[int] | None = None,
     ) -> ComparedMetric:
         """The metric of all candidates with every pair, before correction. `population` are the samples of a slice."""
-        declaration = reading.measure.declaration
         scale = self.scale(reading, population)
-        return ComparedMetric(
-            name=reading.name,
-            scorer=reading.measure.name,
-            aggregate=reading.aggregate,
-            reducer=reading.reducer.name,
-            unit=declaration.unit,
-            higher_is_better=declaration.higher_is_better,
-            values=self.known.of(self.names, (reading.name, reading.reducer.name), tuple((where or {}).items())),
-            pairs=tuple(self._pair(two, sides, reading, scale) for two in combinations(self.names, 2)),
-            slice=where,
-        )
+        values = self.known.of(self.names, (reading.name, reading.reducer.name), tuple((where or {}).items()))
+        pairs = [self._pair(two, sides, reading, scale) for two in combinations(self.names, 2)]
+        return _compared(reading, values, pairs, where)
 
     def factor(self, crossing: Crossing, readings: Sequence[ComparableMetric], scores: Mapping[str, Sides]) -> Factor:
         """The models of a matrix over all prompts, or the prompts over all models, with a family of their own."""
@@ -209,27 +200,18 @@ class _Table:
             p_missing = 1.0 if unknown and result.p_value is not None else result.p_missing
             return replace(result, missing=missing_text(names, missing), p_missing=p_missing)
 
-        declaration = reading.measure.declaration
-        return ComparedMetric(
-            name=reading.name,
-            scorer=reading.measure.name,
-            aggregate=reading.aggregate,
-            reducer=reading.reducer.name,
-            unit=declaration.unit,
-            higher_is_better=declaration.higher_is_better,
-            values={
-                level: Metric(
-                    reading.name,
-                    reading.measure.name,
-                    reading.aggregate,
-                    mean(list(side.values.values())),
-                    len(side.values),
-                )
-                for level, side in sides.items()
-                if side.values
-            },
-            pairs=tuple(pair(two) for two in combinations(sides, 2)),
-        )
+        values = {
+            level: Metric(
+                reading.name,
+                reading.measure.name,
+                reading.aggregate,
+                mean(list(side.values.values())),
+                len(side.values),
+            )
+            for level, side in sides.items()
+            if side.values
+        }
+        return _compared(reading, values, [pair(two) for two in combinations(sides, 2)])
 
     def scale(self, reading: ComparableMetric, population: frozenset[int] | None = None) -> Scale:
         """The scale of a metric, with the samples of a slice or of the dataset."""
@@ -285,6 +267,26 @@ class _Table:
                 ends = [side.ends(place, scale.worst_and_best) for place in every]
                 result[name] = mean([worst for worst, _ in ends]), mean([best for _, best in ends])
         return result
+
+
+def _compared(
+    reading: ComparableMetric,
+    values: Mapping[str, Metric],
+    pairs: Sequence[Pair],
+    where: Mapping[str, str] | None = None,
+) -> ComparedMetric:
+    declaration = reading.measure.declaration
+    return ComparedMetric(
+        name=reading.name,
+        scorer=reading.measure.name,
+        aggregate=reading.aggregate,
+        reducer=reading.reducer.name,
+        unit=declaration.unit,
+        higher_is_better=declaration.higher_is_better,
+        values=values,
+        pairs=tuple(pairs),
+        slice=where,
+    )
 
 
 def _adjusted(metrics: Sequence[ComparedMetric], *, paired: bool) -> tuple[tuple[ComparedMetric, ...], int]:

@@ -25,7 +25,7 @@ from evalrunner.datasets.records import (
     limit_values,
     read_line,
 )
-from evalrunner.datasets.text_file import UTF8, checked_encoding, encoding_problem, read_records
+from evalrunner.datasets.text_file import UTF8, StructuredFile, checked_encoding, encoding_problem
 from evalrunner.limits import STANDARD
 from evalrunner.spelling import parse_float, parse_int
 
@@ -64,18 +64,8 @@ _exact_decoder = JSONDecoder(parse_constant=_refuse_constant, parse_float=parse_
 
 
 @dataclass(slots=True)
-class JsonLines:
+class JsonLines(StructuredFile):
     """Reads one file. Locations are its lines, from 1."""
-
-    path: str
-    max_record_mb: int
-    records: str | None = None
-    encoding: str = UTF8
-    member: str | None = None
-    text_only: bool = False
-
-    def __call__(self) -> Iterator[tuple[Record, str]]:
-        return read_records(self.path, self._records, newline="\n", encoding=self.encoding, member=self.member)
 
     def _records(self, text: TextIO) -> Iterator[tuple[Record, str]]:
         first, number = True, 0

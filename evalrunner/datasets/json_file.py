@@ -19,7 +19,7 @@ from evalrunner.datasets.records import (
     checked_size,
     limit_values,
 )
-from evalrunner.datasets.text_file import UTF8, checked_encoding, encoding_problem, read_records
+from evalrunner.datasets.text_file import UTF8, StructuredFile, checked_encoding, encoding_problem
 from evalrunner.limits import STANDARD
 
 CHUNK: Final = 1 << 16  # characters read at a time
@@ -54,21 +54,11 @@ def json(
 
 
 @dataclass(slots=True)
-class JsonFile:
+class JsonFile(StructuredFile):
     """Reads one file, element by element. Locations are the lines where elements start, from 1.
 
     `records` is the path of the rows: None for one array, empty for an array or rows under ids.
     """
-
-    path: str
-    max_record_mb: int
-    records: str | None = None
-    encoding: str = UTF8
-    member: str | None = None
-    text_only: bool = False
-
-    def __call__(self) -> Iterator[tuple[Record, str]]:
-        return read_records(self.path, self._records, newline="\n", encoding=self.encoding, member=self.member)
 
     def _records(self, text: TextIO) -> Iterator[tuple[Record, str]]:
         buffer = _Buffer(text, self.max_record_mb, self.encoding)

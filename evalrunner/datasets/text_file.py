@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import io
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TextIO
+from dataclasses import dataclass
+from typing import ClassVar, Final, TextIO
 
 from evalrunner.datasets.packing import HEAD, UnreadableFileError, open_unpacked
 from evalrunner.datasets.records import InvalidRecord, Record
@@ -123,3 +125,23 @@ def encoding_problem(text: str, encoding: str = UTF8) -> str | None:
 
 def _display_name(encoding: str) -> str:
     return encoding.upper() if encoding.startswith("utf") else encoding
+
+
+@dataclass(slots=True)
+class StructuredFile(ABC):
+    """Reads one file of JSON or YAML. `records` is the path of the rows in it, None for those of the whole file."""
+
+    path: str
+    max_record_mb: int
+    records: str | None = None
+    encoding: str = UTF8
+    member: str | None = None
+    text_only: bool = False
+    newline: ClassVar[str] = "\n"
+
+    def __call__(self) -> Iterator[tuple[Record, str]]:
+        return read_records(self.path, self._records, newline=self.newline, encoding=self.encoding, member=self.member)
+
+    @abstractmethod
+    def _records(self, text: TextIO) -> Iterator[tuple[Record, str]]:
+        """The records of the text, each with its location."""

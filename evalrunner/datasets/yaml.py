@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from evalrunner.datasets.nesting import checked_path, find_key, kind_of, no_key, no_row, row_of_id, rows_under
 from evalrunner.datasets.records import MIB, InvalidRecord, Reader, Record, checked_size
-from evalrunner.datasets.text_file import UTF8, checked_encoding, encoding_problem, read_records
+from evalrunner.datasets.text_file import UTF8, StructuredFile, checked_encoding, encoding_problem
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.limits import STANDARD
 from evalrunner.suite.schema import KeyPath
@@ -38,21 +38,13 @@ def yaml(
 
 
 @dataclass(slots=True)
-class YamlFile:
+class YamlFile(StructuredFile):
     """Reads one file. Locations are the lines where rows start, from 1.
 
     `records` is the path of the rows: None for one list, empty for a list or rows under ids.
     """
 
-    path: str
-    max_record_mb: int
-    records: str | None = None
-    encoding: str = UTF8
-    member: str | None = None
-    text_only: bool = False
-
-    def __call__(self) -> Iterator[tuple[Record, str]]:
-        return read_records(self.path, self._records, newline="", encoding=self.encoding, member=self.member)
+    newline = ""
 
     def _records(self, text: TextIO) -> Iterator[tuple[Record, str]]:
         content = text.read(self.max_record_mb * MIB + 1)
