@@ -124,7 +124,8 @@ def test_a_stored_matrix_is_compared_again_with_the_same_numbers(server: Scripte
     assert len(json.loads(command("compare", "last", "--json").out)["factors"]) == 2
     report = next(Path("runs/matrix").glob("*/report.html")).read_text()
     assert "Prompts, each over 3 models" in report
-    assert "over 3 tests of prompts, and over 3 tests of models" in command("show", "last", "-v").out.replace("\n", " ")
+    shown = " ".join(command("show", "last", "-v").out.split())
+    assert "over 3 tests of prompts, and over 3 tests of models" in shown
 
 
 def test_samples_without_a_score_count_against_the_better_side_of_a_factor(server: ScriptedServer) -> None:

@@ -78,8 +78,12 @@ def test_definition_is_plain_json_without_secrets() -> None:
         "rows": 3,
         "columns": {"input": {"column": "q"}, "expected": {"column": "answers", "split": "|"}},
         "where": {"split": "test"},
+        "sample": None,
+        "by": None,
         "shuffle": None,
+        "offset": 0,
         "limit": None,
+        "shard": None,
     }
     hidden = {"extra_headers": {"authorization": "[redacted]"}, "api_key": "[redacted]"}
     assert result["targets"]["gateway"] == {

@@ -113,10 +113,13 @@ def test_filters_are_part_of_the_address(open_page: Callable[..., Visit]) -> Non
     page = open_page("/").page
     page.select_option("select[name=verdict]", "fail")
     page.click("text=Filter")
-    assert page.url.endswith("verdict=fail")
-    assert page.locator("input[type=checkbox]").count() == 1
+    page.wait_for_url("**verdict=fail")
+    boxes = page.locator("input[type=checkbox]")
+    boxes.first.wait_for()
+    assert boxes.count() == 1
     page.click("text=Show all")
-    assert page.locator("input[type=checkbox]").count() == 2
+    boxes.nth(1).wait_for()
+    assert boxes.count() == 2
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
