@@ -109,14 +109,17 @@ class _RunningJob:
             "GITHUB_JOB": "evals", "GITHUB_RUN_ID": str(runner.run_id), "GITHUB_EVENT_NAME": runner.event_name,
             "GITHUB_EVENT_PATH": str(self.folder / "event.json"), "GITHUB_OUTPUT": str(output), "GITHUB_ACTOR": "someone",
             "GITHUB_STEP_SUMMARY": str(self.folder / "summary.md"), "RUNNER_TEMP": str(self.folder), "RUNNER_ARCH": "X64",
-            "INSTALLED": str(self.folder / "installed"),
-            "PATH": os.pathsep.join([str(self.folder / "bin"), os.environ["PATH"]]), "PYTHONPATH": str(ROOT),
+            "INSTALLED": str(self.folder / "installed"), "PYTHONPATH": str(ROOT),
         }  # fmt: skip
         own = {key: self.fill(value) for key, value in step.get("env", {}).items()}
+        env = {**os.environ, **github, **runner.env, **own}
+        env["PATH"] = os.pathsep.join(
+            [str(self.folder / "bin"), env["PATH"]]
+        )  # the shim is the first python of any PATH
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
             cwd=runner.checkout,
-            env={**os.environ, **github, **runner.env, **own},
+            env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
