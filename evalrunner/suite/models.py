@@ -353,7 +353,8 @@ def read_scorers(reader: SectionReader, data: Any, path: KeyPath) -> tuple[Score
 
 def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> ScorerSpec | None:
     keys = keys_of(ScorerSpec)
-    if any(item.get("type", name) in OWN_MODEL for name in item):
+    named = [item["type"]] if "type" in item else list(item)
+    if any(isinstance(kind, str) and kind in OWN_MODEL for kind in named):
         keys = {name: key for name, key in keys.items() if name != "model"}
     form = read_form(item, keys, path, reader.report)
     if form is None:

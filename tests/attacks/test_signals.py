@@ -128,7 +128,10 @@ def test_what_ends_a_function_or_its_process_loses_no_row(server: ScriptedServer
     scorers = ["contains", {"type": "python", "function": f"{name}.py:fail"}]
     write(server, EXITS[action], name, scorers=scorers)
     done = finish(start(SUITE))
-    assert [fault for fault in told(done) if "in a thread" not in action or "traceback" not in fault] == []
+    faults = [fault for fault in told(done) if "in a thread" not in action or "traceback" not in fault]
+    if action == "closed descriptors":  # one of them may be that of a module that another thread is reading
+        faults = [fault for fault in faults if "get_data\nOSError: [Errno 9]" not in fault]
+    assert faults == []
     assert Path("runs/machine").is_dir()
     if action == "a signal to itself":  # for every row: the third one leaves at once
         assert (done.code, set(logged().values()) <= {1}) == (130, True)

@@ -23,6 +23,7 @@ import pytest
 from evalrunner.view.server import make_server
 from tests.attacks.counts import Attacks
 from tests.cases.suites import command
+from tests.fakes.forked import mapped_bytes
 
 pytestmark = [
     pytest.mark.slow,
@@ -49,7 +50,7 @@ FEW = ("--resume last -q", "show last", "report last -o x.csv")
 SHOWN = "run.json", "rows.jsonl", "metrics.json"  # what `show` and the pages of `view` read
 
 
-ADDRESS_SPACE_BYTES = 8 << 30
+ADDRESS_SPACE_BYTES = 4 << 30  # beyond what earlier tests have left mapped
 
 
 class TooSlow(BaseException):
@@ -63,7 +64,8 @@ def within(seconds: int) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, give_up)
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, limits[1]))  # or an endless file takes all memory
+    most = mapped_bytes() + ADDRESS_SPACE_BYTES  # or an endless file takes all memory
+    resource.setrlimit(resource.RLIMIT_AS, (most, limits[1]))
     signal.alarm(seconds)
     try:
         yield

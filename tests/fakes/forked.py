@@ -232,11 +232,17 @@ def _run(task: dict[str, Any], streams: Sequence[int]) -> None:
         os._exit(code)
 
 
+def mapped_bytes() -> int:
+    """The address space of this process."""
+    import resource
+
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
 def _limit_memory(megabytes: int) -> None:
     import resource
 
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limit = mapped + megabytes * 2**20
+    limit = mapped_bytes() + megabytes * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
