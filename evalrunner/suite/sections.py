@@ -56,9 +56,11 @@ def read_dataset(reader: SectionReader, data: Any, path: KeyPath) -> DatasetSpec
     single = {name: item for name, item in mapping.items() if name != "path"} if listed else mapping
     fields = {**reader.fields(keys_of(DatasetSpec), single, path), **external, **listed}
     keys = {*keys_of(DatasetSpec), *sources[:1], *external.get("source_options", ())}
-    if "where" in fields:
-        for place, problem in condition_problems(fields["where"]):
-            reader.report((*path, "where", *place), problem)
+    problems = list(condition_problems(fields.get("where", {})))
+    for place, problem in problems:
+        reader.report((*path, "where", *place), problem)
+    if problems:
+        del fields["where"]  # nothing can select by it
     if fields.get("by") is not None and fields.get("sample") is None:
         reader.report((*path, "by"), "needs 'sample', the size of the sample")
     return DatasetSpec(**fields, options={name: item for name, item in mapping.items() if name not in keys})
