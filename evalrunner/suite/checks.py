@@ -69,6 +69,12 @@ def main_option(kind: str) -> str | None:
         return None
 
 
+def has_own_model(form: Mapping[str, Any]) -> bool:
+    """Whether `model` is an option of the scorer itself, not the model that it asks over the network."""
+    named = [form["type"]] if "type" in form else list(form)
+    return any(isinstance(kind, str) and kind in OWN_MODEL for kind in named)
+
+
 def split_negation(kind: str) -> tuple[str, bool]:
     """The type without `not_`, and whether it had it."""
     inner = kind.removeprefix(NEGATION)
@@ -200,8 +206,7 @@ class ChecksReader:
             return None
         if "type" not in data and (rule := next((name for name in GROUPS if name in data), None)) is not None:
             return self._group(rule, data, path, depth)
-        has_own_model = any(data.get("type", name) in OWN_MODEL for name in data)
-        keys = tuple(name for name in self.keys if name != "model") if has_own_model else self.keys
+        keys = tuple(name for name in self.keys if name != "model") if has_own_model(data) else self.keys
         form = read_form(data, keys, path, self.report)
         if form is None:
             return None

@@ -11,11 +11,11 @@ from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.example_models import HOSTED
 from evalrunner.formatting import plain_text
 from evalrunner.plugin_table import OPTION_OF_NAME
-from evalrunner.plugins import OWN_MODEL, known_names, load
+from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, register_secret, register_secrets_of, without_secrets
 from evalrunner.secret_names import PLAIN_HEADERS, is_secret_name, looks_random
 from evalrunner.storage import is_file
-from evalrunner.suite.checks import read_form
+from evalrunner.suite.checks import has_own_model, read_form
 from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, has_variable, public_path, public_url
 from evalrunner.suite.presets import expand_presets
 from evalrunner.suite.prompts import read_prompt
@@ -353,8 +353,7 @@ def read_scorers(reader: SectionReader, data: Any, path: KeyPath) -> tuple[Score
 
 def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> ScorerSpec | None:
     keys = keys_of(ScorerSpec)
-    named = [item["type"]] if "type" in item else list(item)
-    if any(isinstance(kind, str) and kind in OWN_MODEL for kind in named):
+    if has_own_model(item):
         keys = {name: key for name, key in keys.items() if name != "model"}
     form = read_form(item, keys, path, reader.report)
     if form is None:

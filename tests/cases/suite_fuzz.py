@@ -136,6 +136,34 @@ SCRAPS = (
     "9" * 5000, "1e999", ".nan", "[" * 400, "{a: " * 200, "- " * 300, "é", "😀", "{%", "%}", "{#", "${", "${X}", "$",
 )  # fmt: skip
 
+CHECKS = """\
+name: checks
+checks: [{not_contains: "As an AI"}, {max_words: 60, where: {kind: {not: [b]}}}, {any: [exact_match, {contains: x, ignore_case: true}], weight: 2, name: grp}]
+dataset:
+  rows:
+    - {id: a, input: "Can I?", period: 30, expected: '{"refund": false, "text": "a"}', kind: b, output: '{"refund": false, "text": "in 30 days"}', checks: [{contains: "{{ period }} days"}, {json: {path: $.refund, equals: false}}, {expr: "output|length < 400", name: short}, {type: regex, pattern: "\\\\d+", weight: 2, extract: {json: $.text}}]}
+    - {id: b, input: "b", period: 14, expected: '{"refund": true, "text": "a"}', kind: c, output: "As an AI 3", checks: {threshold: 0.5, all: [{similarity: "x", threshold: 0.5}, {not_regex: a}]}}
+prompts:
+  short: "{{ input }}"
+  long: [{role: system, content: "x"}, {user: "{{ input }} {{ period }}"}]
+targets:
+  - {type: recorded, name: old, column: output, extract: [{after: "x"}, last_line, number]}
+  - {type: command, command: [cat], name: prog}
+  - {name: m, model: openai/m, base_url: "http://127.0.0.1:9/v1", params: {n: 1}}
+scorers:
+  - {type: json, schema: {type: object}, name: valid}
+  - {type: json, name: doc, fields: {refund: exact_match, text: {type: levenshtein, value: "{{ input }}"}}}
+  - {type: rubric, criteria: {tone: "is polite", facts: "{{ period }} days"}, scale: 1-5}
+  - {expr: "json.refund"}
+  - {type: autoevals, name: ClosedQA, criteria: x}
+  - {type: tool_calls, expected: []}
+  - {preset: question_answering, without: [toxicity, flesch_kincaid_grade_level]}
+judge: {model: openai/j, base_url: "http://127.0.0.1:9/v1"}
+slices: [kind]
+gates: [checks >= 0.9, short >= 0.5, checks/share >= 0.4, doc/refund >= 0.1]
+"""
+"""Checks of a suite and of rows, prompts for every model, and scorers with parts, judges and templates."""
+
 
 @dataclass
 class Seed:
@@ -150,13 +178,13 @@ class Seed:
 
 
 def seeds() -> list[Seed]:
-    """The shipped suites and two that use every section; models that would be loaded are replaced by a closed port."""
+    """The shipped suites and three that use every section; models that would be loaded are replaced by a closed port."""
     shipped = [
         Seed(path.stem, path.read_text(encoding="utf-8").replace("local/smollm2-135m-instruct", "openai/m"))
         for path in sorted((ROOT / "suites").glob("*.yaml"))
         if path.stem != "proxy_config"
     ]
-    return [*shipped, Seed("full", FULL), Seed("full", FULL), Seed("service", SERVICE)]
+    return [*shipped, Seed("full", FULL), Seed("full", FULL), Seed("service", SERVICE), Seed("checks", CHECKS)]
 
 
 def write_files(folder: Path) -> None:
