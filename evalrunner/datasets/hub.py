@@ -6,6 +6,7 @@ the cache of the hub's client. What a commit has is kept there too, so that a ru
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -168,9 +169,9 @@ class HubDataset:
     @contextmanager
     def _client(self, what: str) -> Iterator[None]:
         """A context in which the client of the hub contacts the hub and its storage only. Raises ValueError for its errors."""
-        import httpx
         import huggingface_hub
 
+        http = importlib.import_module("httpx2" if int(huggingface_hub.__version__.partition(".")[0]) >= 2 else "httpx")
         hub, storage = Address.of(hub_url()), [HostPattern.parse(one) for one in STORAGE]
 
         def check(request: httpx.Request) -> None:
@@ -187,8 +188,8 @@ class HubDataset:
             if (refusal := self.policy.refusal(url)) is not None:
                 raise ValueError(f"{self.path!r} is not read: {refusal}")
 
-        def factory() -> httpx.Client:
-            return httpx.Client(event_hooks={"request": [check]}, follow_redirects=True, timeout=SILENCE_S)
+        def factory() -> Any:
+            return http.Client(event_hooks={"request": [check]}, follow_redirects=True, timeout=SILENCE_S)
 
         huggingface_hub.set_client_factory(factory)
         try:
