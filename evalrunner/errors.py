@@ -80,7 +80,7 @@ class MissingExtraError(SuiteError):
 
 
 class NotStartedError(SuiteError):
-    """The system refuses a file of a run before its first call."""
+    """A run cannot be written, for which nothing was called: the system refuses a file, or merged parts are not the whole."""
 
 
 class RunNotFoundError(EvalrunError):

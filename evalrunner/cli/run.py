@@ -95,17 +95,10 @@ def run_and_print(
     async def run_all() -> list[RunResult]:
         _interrupt_at_once()
         trace = _to_stderr if run_options.debug else None
-        fetching = FetchProgress(sys.stderr)
         session = Session(
-            run_options,
-            StopSignal(),
-            trace,
-            listen=listen,
-            fetching=fetching,
-            stored=stored,
-            notify=_to_stderr,
-            reading=reading,
-        )
+            run_options, StopSignal(), trace, listen=listen, fetching=FetchProgress(sys.stderr), stored=stored,
+            notify=_to_stderr, reading=reading,
+        )  # fmt: skip
         return await run_suites(suites, session, reporters)
 
     guard = Guard()

@@ -73,18 +73,27 @@ async def execute(
         with _system_errors(folder), plan.suite.run.egress.active():
             return await Execution(plan, options, reporters, folder, resume_state.started_at, resume_state).run()
     started_at = datetime.now(UTC)
+    with new_run(plan, options, started_at) as folder, _system_errors(folder), plan.suite.run.egress.active():
+        return await Execution(plan, options, reporters, folder, started_at).run()
+
+
+@contextmanager
+def new_run(plan: Plan, options: RunOptions, now: datetime) -> Iterator[RunFolder]:
+    """A new run folder, locked, with the standard input that was read. It is removed if the run cannot start.
+
+    Raises NotStartedError.
+    """
     with nothing_called():
-        folder = create_run_folder(options.output_dir, plan.suite.name, now=started_at)
+        folder = create_run_folder(options.output_dir, plan.suite.name, now=now)
     try:
         with contextlib.ExitStack() as stack:
             with nothing_called():
                 stack.enter_context(RunLock(folder.path))
                 if plan.dataset.spooled is not None:
                     store_stdin(plan.dataset.spooled, folder.path)
-            with _system_errors(folder), plan.suite.run.egress.active():
-                return await Execution(plan, options, reporters, folder, started_at).run()
+            yield folder
     except NotStartedError:
-        shutil.rmtree(folder.path, ignore_errors=True)  # no row, and no file that describes it
+        shutil.rmtree(folder.path, ignore_errors=True)  # no row counts, and no file describes it
         raise
 
 

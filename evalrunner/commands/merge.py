@@ -5,8 +5,6 @@ The merged run is that of the whole suite, whose rows are those of the parts: no
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,19 +13,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from evalrunner import __version__
-from evalrunner.commands.execution import execute, nothing_called
+from evalrunner.commands.execution import execute, new_run
 from evalrunner.commands.resume import ResumableRun, ResumeState
 from evalrunner.commands.run import Session, plan_suite, priced
 from evalrunner.datasets.columns import digest_line
 from evalrunner.datasets.selection import Shard, shard_number
-from evalrunner.datasets.stdin import store_stdin
 from evalrunner.domain import Reporter, Row
 from evalrunner.endpoints.factory import EndpointPool
 from evalrunner.engine.plan import Job, Plan
 from evalrunner.engine.result import RunResult
-from evalrunner.errors import SuiteError, listed
+from evalrunner.errors import NotStartedError, SuiteError, listed
 from evalrunner.formatting import counted
-from evalrunner.runs.folder import RunFolder, RunLock, create_run_folder, find_run
+from evalrunner.runs.folder import RunFolder, find_run
 from evalrunner.runs.provenance import differences
 from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import FinishedRows, RowLog, row_at, scan_keys
@@ -208,33 +205,23 @@ def _require_same(parts: Sequence[Part], plan: Plan) -> None:
 
 
 async def _merge(parts: Sequence[Part], plan: Plan, options: RunOptions, reporters: Sequence[Reporter]) -> RunResult:
-    with nothing_called():
-        folder = create_run_folder(options.output_dir, plan.suite.name, now=datetime.now(UTC))
-    try:
-        with contextlib.ExitStack() as stack:
-            with nothing_called():
-                stack.enter_context(RunLock(folder.path))
-                if plan.dataset.spooled is not None:
-                    store_stdin(plan.dataset.spooled, folder.path)
-            _write_rows(parts, plan, folder.path)
-            notice = f"merged from {counted(len(parts), 'run')}: {listed([part.name for part in parts], 'and')}"
-            started_at = min(part.record.started_at for part in parts)
-            state = ResumeState(folder, started_at, scan_keys(folder.path), 0, (notice,))
-            return await execute(plan, options, reporters, state)
-    except SuiteError:
-        shutil.rmtree(folder.path, ignore_errors=True)  # it has no file that describes it
-        raise
+    with new_run(plan, options, datetime.now(UTC)) as folder:
+        _write_rows(parts, plan, folder.path)
+        notice = f"merged from {counted(len(parts), 'run')}: {listed([part.name for part in parts], 'and')}"
+        started_at = min(part.record.started_at for part in parts)
+        state = ResumeState(folder, started_at, scan_keys(folder.path), 0, (notice,))
+        return await execute(plan, options, reporters, state)
 
 
 def _write_rows(parts: Sequence[Part], plan: Plan, folder: Path) -> None:
-    """Write the row log of the merged run, in the order of its plan. Raises SuiteError if the parts are not the whole."""
+    """Write the row log of the merged run, in the order of its plan. Raises NotStartedError if the parts are not the whole."""
     problems = Problems()
     with RowLog(folder) as log:
         for job in plan.jobs():
             if (row := _row_of(job, parts, problems)) is not None:
                 log.write(row)
     if lines := list(problems.lines(parts)):
-        raise SuiteError("\n".join(lines))
+        raise NotStartedError("\n".join(lines))
 
 
 def _row_of(job: Job, parts: Sequence[Part], problems: Problems) -> Row | None:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from evalrunner.baselines.file import Baseline, RunRef
 from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
+from evalrunner.capabilities import Preparable
 from evalrunner.datasets.resolve import open_dataset
 from evalrunner.datasets.selection import SampleSelection, Shard
 from evalrunner.datasets.source import SampleSource
-from evalrunner.domain import Preparable, Sample, Scorer, Target
+from evalrunner.domain import Sample, Scorer, Target
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
 from evalrunner.engine.check_assembly import (

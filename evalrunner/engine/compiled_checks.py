@@ -11,7 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from evalrunner.domain import Sample, SampleValidator, Scorer
+from evalrunner.capabilities import SampleValidator
+from evalrunner.domain import Sample, Scorer
 from evalrunner.formatting import one_line, one_lines, plain_text
 from evalrunner.plugins import NEGATION, BoundFunction, Factory
 from evalrunner.scorers.call import BoundScorer

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalrunner.baselines.file import Baseline, SampleKey
+from evalrunner.capabilities import SampleFilter, SampleValidator
 from evalrunner.datasets.columns import PLAIN_YAML, known_columns
 from evalrunner.datasets.source import Scan
-from evalrunner.domain import Sample, SampleFilter, SampleValidator
+from evalrunner.domain import Sample
 from evalrunner.endpoints.pricing import unbounded_part
 from evalrunner.engine.named_columns import TEMPLATE_CODE, column_names, texts_in, texts_that_name_columns
 from evalrunner.engine.plan import PlannedScorer, PlannedTarget

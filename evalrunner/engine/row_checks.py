@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from evalrunner.capabilities import SampleValidator
 from evalrunner.datasets.columns import known_columns
 from evalrunner.datasets.conditions import SearchFailed, compile_where
-from evalrunner.domain import Cell, Completion, Failure, NoAnswer, Sample, SampleValidator
+from evalrunner.domain import Cell, Completion, Failure, NoAnswer, Sample
 from evalrunner.engine.compiled_checks import (
     Branch,
     CheckShape,

@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from evalrunner.domain import Declaration, Failure, Outcome, Sample, SampleValidator, Score, Scorer, Skipped
+from evalrunner.capabilities import SampleValidator
+from evalrunner.domain import Declaration, Failure, Outcome, Sample, Score, Scorer, Skipped
 from evalrunner.mlflow.catalogue import CatalogueEntry, Columns
 from evalrunner.mlflow.client import quiet_mlflow
 from evalrunner.scorers.autoevals_client import describe_error

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
+from evalrunner.capabilities import SampleValidator
 from evalrunner.domain import (
     CalibrationExample,
     Declaration,
@@ -18,7 +19,6 @@ from evalrunner.domain import (
     Judge,
     Outcome,
     Sample,
-    SampleValidator,
     Score,
     Scorer,
     Skipped,

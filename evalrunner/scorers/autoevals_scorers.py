@@ -12,19 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalrunner.domain import (
-    EMPTY,
-    Declaration,
-    Failure,
-    Judge,
-    Outcome,
-    Sample,
-    SampleFilter,
-    SampleValidator,
-    Score,
-    Scorer,
-    Skipped,
-)
+from evalrunner.capabilities import SampleFilter, SampleValidator
+from evalrunner.domain import EMPTY, Declaration, Failure, Judge, Outcome, Sample, Score, Scorer, Skipped
 from evalrunner.errors import listed, nearest
 from evalrunner.formatting import plain_text
 from evalrunner.limits import STANDARD

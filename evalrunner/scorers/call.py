@@ -14,13 +14,13 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any, NamedTuple
 
+from evalrunner.capabilities import InlineForSome
 from evalrunner.domain import (
     EMPTY,
     Cell,
     Completion,
     Declaration,
     Failure,
-    InlineForSome,
     Judge,
     JudgeCall,
     NoAnswer,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from evalrunner.capabilities import Preparable, SampleFilter, SampleValidator
 from evalrunner.domain import (
     EMPTY,
     Cell,
@@ -19,10 +20,7 @@ from evalrunner.domain import (
     Failure,
     JudgeCall,
     Parts,
-    Preparable,
     Sample,
-    SampleFilter,
-    SampleValidator,
     Score,
     Scorer,
     Skipped,

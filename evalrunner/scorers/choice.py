@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from evalrunner.domain import Declaration, Sample, SampleValidator, Score, Scorer, Skipped, Unscored
+from evalrunner.capabilities import SampleValidator
+from evalrunner.domain import Declaration, Sample, Score, Scorer, Skipped, Unscored
 from evalrunner.formatting import one_line, plain_text
 from evalrunner.plugins import main_option
 from evalrunner.prompts import ABSENT, find_value

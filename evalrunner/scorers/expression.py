@@ -7,16 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from evalrunner.domain import (
-    Completion,
-    Declaration,
-    Failure,
-    Sample,
-    SampleValidator,
-    Score,
-    Scorer,
-    Skipped,
-)
+from evalrunner.capabilities import SampleValidator
+from evalrunner.domain import Completion, Declaration, Failure, Sample, Score, Scorer, Skipped
 from evalrunner.limits import STANDARD
 from evalrunner.plugins import PluginContext, main_option, own_templates
 from evalrunner.prompts import template_context

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evalrunner.domain import Declaration, NoAnswer, Preparable, Sample, SampleFilter, SampleValidator, Scorer
+from evalrunner.capabilities import Preparable, SampleFilter, SampleValidator
+from evalrunner.domain import Declaration, NoAnswer, Sample, Scorer
 from evalrunner.plugins import (
     BoundFunction,
     Factory,

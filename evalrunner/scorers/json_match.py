@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from evalrunner.capabilities import SampleValidator
 from evalrunner.domain import (
     EMPTY,
     Cell,
@@ -18,7 +19,6 @@ from evalrunner.domain import (
     Failure,
     Parts,
     Sample,
-    SampleValidator,
     Score,
     Scorer,
     Skipped,

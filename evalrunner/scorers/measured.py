@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalrunner.domain import Completion, Declaration, Failure, Outcome, Sample, SampleValidator, Score, Scorer, Skipped
+from evalrunner.capabilities import SampleValidator
+from evalrunner.domain import Completion, Declaration, Failure, Outcome, Sample, Score, Scorer, Skipped
 from evalrunner.errors import nearest
 from evalrunner.plugins import main_option
 from evalrunner.prompts import ABSENT, find_value

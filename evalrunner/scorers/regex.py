@@ -15,17 +15,8 @@ import warnings
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from evalrunner.domain import (
-    Declaration,
-    Failure,
-    InlineForSome,
-    Sample,
-    SampleFilter,
-    SampleValidator,
-    Score,
-    Scorer,
-    Skipped,
-)
+from evalrunner.capabilities import InlineForSome, SampleFilter, SampleValidator
+from evalrunner.domain import Declaration, Failure, Sample, Score, Scorer, Skipped
 from evalrunner.limits import STANDARD, Limits
 from evalrunner.matching import MAX_SEARCHED_LENGTH, Pattern, SearchFailed, compiles_soon
 from evalrunner.plugins import PluginContext, main_option

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from evalrunner.capabilities import SampleValidator
 from evalrunner.domain import (
     CalibrationExample,
     Completion,
@@ -16,7 +17,6 @@ from evalrunner.domain import (
     Outcome,
     Parts,
     Sample,
-    SampleValidator,
     Score,
     Scorer,
     Skipped,

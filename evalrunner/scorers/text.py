@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from evalrunner.domain import Declaration, Sample, SampleFilter, Score, Scorer, Skipped
+from evalrunner.capabilities import SampleFilter
+from evalrunner.domain import Declaration, Sample, Score, Scorer, Skipped
 from evalrunner.plugins import main_option
 from evalrunner.redact import redact_start
 

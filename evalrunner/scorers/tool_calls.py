@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from evalrunner.domain import Completion, Declaration, Outcome, Sample, SampleValidator, Score, Scorer, Skipped
+from evalrunner.capabilities import SampleValidator
+from evalrunner.domain import Completion, Declaration, Outcome, Sample, Score, Scorer, Skipped
 from evalrunner.errors import nearest
 from evalrunner.plugins import main_option
 from evalrunner.prompts import ABSENT, find_value

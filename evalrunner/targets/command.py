@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from evalrunner.capabilities import SampleValidator
 from evalrunner.clock import CLOCK
-from evalrunner.domain import EMPTY, Completion, Failure, Message, Sample, SampleValidator
+from evalrunner.domain import EMPTY, Completion, Failure, Message, Sample
 from evalrunner.endpoints.http import read_service
 from evalrunner.formatting import plain_text
 from evalrunner.plugins import PluginContext

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from evalrunner.domain import Completion, Failure, Message, Sample, SampleValidator, Target
+from evalrunner.capabilities import SampleValidator
+from evalrunner.domain import Completion, Failure, Message, Sample, Target
 from evalrunner.prompts import PromptedTarget, read_turns
 from evalrunner.reasoning import strip_reasoning
 

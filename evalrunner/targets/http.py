@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urlsplit
 
-from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Sample, SampleValidator, row_name
+from evalrunner.capabilities import SampleValidator
+from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Sample, row_name
 from evalrunner.endpoints.transport import HttpService
 from evalrunner.limits import STANDARD, Limits
 from evalrunner.plugins import PluginContext

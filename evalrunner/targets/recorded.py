@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from evalrunner.domain import Completion, Failure, Row, Sample, SampleValidator, Target
+from evalrunner.capabilities import SampleValidator
+from evalrunner.domain import Completion, Failure, Row, Sample, Target
 from evalrunner.errors import RunNotFoundError, nearest
 from evalrunner.formatting import plain_text
 from evalrunner.plugins import PluginContext

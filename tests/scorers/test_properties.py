@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 import pytest
 
-from evalrunner.domain import Cell, Completion, FinishReason, Sample, SampleFilter, SampleValidator
+from evalrunner.capabilities import SampleFilter, SampleValidator
+from evalrunner.domain import Cell, Completion, FinishReason, Sample
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import PluginContext, call_factory, load
 from evalrunner.scorers.call import BoundScorer, call_parts, cell_without_call, offer

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalrunner.domain import Failure, Outcome, Preparable, Score
+from evalrunner.capabilities import Preparable
+from evalrunner.domain import Failure, Outcome, Score
 from evalrunner.middleware.deadline import pause_deadline
 from evalrunner.scorers.hf.model import (
     DEFAULT_MODEL,
