@@ -15,7 +15,7 @@ from evalrunner import __version__
 from evalrunner.baselines.file import RunRef
 from evalrunner.commands.execution import NOTHING, execute, nothing_called
 from evalrunner.commands.track import check_trackers, send_after_run
-from evalrunner.datasets.selection import SampleSelection, Shard
+from evalrunner.datasets.selection import SampleSelection, Shard, Subset
 from evalrunner.datasets.stdin import stored_stdin
 from evalrunner.domain import Reporter
 from evalrunner.endpoints.factory import EndpointPool, Progress
@@ -222,12 +222,17 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         gating=session.options.gates, stored=session.stored, prefix=session.prefix, reading=session.reading,
         candidate=session.stored.candidate if session.stored is not None else session.candidate,
         limits=TIGHT if document.restrictions is not None else STANDARD, failed=_failed_samples(session),
-        named=named_samples(session.options), shard=shard_of(session.options),
+        subset=subset_of(session.options),
     )  # fmt: skip
     return assembler.assemble(read)
 
 
-def named_samples(options: RunOptions) -> SampleSelection | None:
+def subset_of(options: RunOptions) -> Subset:
+    """The samples of `--rows` and of `--shard`. Raises SuiteError."""
+    return Subset(named=_named_samples(options), shard=shard_of(options))
+
+
+def _named_samples(options: RunOptions) -> SampleSelection | None:
     """The samples that `--rows` names, None without it. An id with a comma is quoted as in CSV."""
     if not options.rows:
         return None

@@ -15,7 +15,7 @@ from evalrunner.datasets.packing import EXTENSIONS as PACKING
 from evalrunner.datasets.packing import UnreadableFileError, member_name
 from evalrunner.datasets.records import InvalidRecord, NotJsonError, Reader, Record, json_record
 from evalrunner.datasets.remote import RemoteFile, Terms, source_of
-from evalrunner.datasets.selection import SampleSelection, Shard
+from evalrunner.datasets.selection import EVERYTHING, Subset
 from evalrunner.datasets.source import SampleSource, Source
 from evalrunner.datasets.stdin import spool_stdin
 from evalrunner.domain import EMPTY
@@ -158,25 +158,21 @@ def open_dataset(
     locate_row: Callable[[int], str] | None = None,
     restrictions: Restrictions | None = None,
     limits: Limits = STANDARD,
-    selection: SampleSelection | None = None,
+    subset: Subset = EVERYTHING,
     pinned: Mapping[str, str] | None = None,
-    named: SampleSelection | None = None,
-    shard: Shard | None = None,
 ) -> SampleSource:
     """The dataset of a suite. Raises SuiteError for a missing file, an unknown reader or wrong options.
 
     Paths are relative to `folder`. `spool_folder` holds standard input, downloads and shuffled samples while the source
     lives. `stored_stdin` is a file read in place of standard input when a run is resumed. `addresses` are those of the
     suite's trackers. `locate_row` returns the position of an inline row in the suite file. `restrictions` are those of an
-    untrusted suite. Only the samples of `selection`, `named` and `shard` are used, if there are some. `pinned` is the origin of
+    untrusted suite. Only the samples of `subset` are used. `pinned` is the origin of
     the dataset of a resumed run.
     """
     resolver = DatasetResolver(
         spec, folder, spool_folder, stdin, stored_stdin, addresses, locate_row, restrictions, limits, pinned or EMPTY
     )
-    source = SampleSource(
-        spec, resolver.sources(), spool_folder, spooled=resolver.spooled, selection=selection, named=named, shard=shard
-    )
+    source = SampleSource(spec, resolver.sources(), spool_folder, spooled=resolver.spooled, subset=subset)
     source.origin = resolver.origin
     return source
 

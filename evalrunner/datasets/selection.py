@@ -50,6 +50,18 @@ class Shard:
         return f"{self.number}/{self.of}"
 
 
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """The samples of a dataset that a run uses: those that `failed` before, those `named` by id, those of a `shard`; None: all."""
+
+    failed: SampleSelection | None = None
+    named: SampleSelection | None = None
+    shard: Shard | None = None
+
+
+EVERYTHING: Final = Subset()
+
+
 def shard_number(id: str, of: int) -> int:
     """The shard, from 1, that a sample is in."""
     return int.from_bytes(blake2b(b"shard\0" + id.encode(errors="replace"), digest_size=8).digest()) % of + 1

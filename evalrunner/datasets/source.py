@@ -36,7 +36,7 @@ from evalrunner.datasets.csv import DelimitedReader
 from evalrunner.datasets.hub import fetched
 from evalrunner.datasets.json import parse_list
 from evalrunner.datasets.records import MAX_COLUMNS, InvalidRecord, Reader, Record, is_own_table, names_problem
-from evalrunner.datasets.selection import SampleSelection, Shard, StratifiedSample
+from evalrunner.datasets.selection import EVERYTHING, StratifiedSample, Subset
 from evalrunner.datasets.shuffle import Shuffle
 from evalrunner.datasets.xlsx import ExcelSheet
 from evalrunner.domain import Sample
@@ -83,8 +83,7 @@ class SampleSource:
     """Samples in a fixed order with fixed ids, streamed from the source each time they are iterated over.
 
     `spooled` is the copy of standard input, None if the dataset is not read from it. `origin` is what exactly was read
-    from another system. Only the samples of `selection` and `named` are used, if there are some, and of these, and of the limit,
-    those of `shard`; all that are `named` must exist.
+    from another system. Only the samples of `subset` are used, its shard after the limit; all that are named must exist.
     """
 
     origin: Mapping[str, str] | None = None
@@ -96,16 +95,12 @@ class SampleSource:
         spool_folder: Path,
         *,
         spooled: Path | None = None,
-        selection: SampleSelection | None = None,
-        named: SampleSelection | None = None,
-        shard: Shard | None = None,
+        subset: Subset = EVERYTHING,
     ) -> None:
         self.spooled = spooled
         self._spec = spec
         self._rows = SourceRows(spec, tuple(sources))
-        self._selection = selection
-        self._named = named
-        self._shard = shard
+        self._failed, self._named, self._shard = subset.failed, subset.named, subset.shard
         self._sample = None if spec.sample is None else StratifiedSample(spec.sample, spec.by, spec.sample_seed)
         self._unseen: set[str] = set()
         self._spool_folder = spool_folder
@@ -182,10 +177,10 @@ class SampleSource:
         if self._spec.offset and report.candidates:
             left = f"leaves none of {report.candidates:,} samples"
             return Problem("", "dataset.offset", f"is {self._spec.offset:,}, which {left}; use a smaller one")
-        if self._selection is None or not report.rows:
+        if self._failed is None or not report.rows:
             return self._rows.empty_reason(report)
         where = f" where {dict(self._spec.where)}" if self._spec.where else ""
-        samples = f"none of the {len(self._selection.ids):,} samples that {self._selection.reason}"
+        samples = f"none of the {len(self._failed.ids):,} samples that {self._failed.reason}"
         return Problem("", "dataset", f"{samples} is in {self.display_name}{where}; did their ids or texts change?")
 
     def peek(self) -> Iterator[Sample]:
@@ -216,7 +211,7 @@ class SampleSource:
 
     def _selected(self, samples: Iterator[tuple[Sample, str]]) -> Iterator[tuple[Sample, str]]:
         """The samples that are selected, numbered anew; all of them if there is no selection."""
-        if self._selection is None and self._named is None and self._sample is None:
+        if self._failed is None and self._named is None and self._sample is None:
             return samples
         sample_takes = None if self._sample is None else self._sample.takes
         return _numbered(
@@ -229,7 +224,7 @@ class SampleSource:
         """Whether the selections have an id."""
         if self._named is not None and id in self._named.ids:
             self._unseen.discard(id)
-        return all(one is None or id in one.ids for one in (self._selection, self._named))
+        return all(one is None or id in one.ids for one in (self._failed, self._named))
 
     def _window(self, samples: Iterable[tuple[Sample, str]]) -> Iterator[tuple[Sample, str]]:
         """The samples from the offset up to the limit."""

@@ -16,7 +16,7 @@ from evalrunner.baselines.file import Baseline, RunRef
 from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
 from evalrunner.capabilities import Preparable
 from evalrunner.datasets.resolve import open_dataset
-from evalrunner.datasets.selection import SampleSelection, Shard
+from evalrunner.datasets.selection import EVERYTHING, Subset
 from evalrunner.datasets.source import SampleSource
 from evalrunner.domain import Sample, Scorer, Target
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
@@ -92,11 +92,11 @@ class Assembler:
     """Builds the plan of a suite. `runs` is the runs folder, `spool` a folder for temporary files.
 
     `stop` is the stop signal of the command, `timing` the clock of its waits. `stored_stdin` is the copy of standard
-    input in the folder of a resumed run, `pinned` the origin of its dataset. Without `gating` no baseline is read. `candidate` is the run that gates compare
-    with a baseline, if it exists already. `stored` answers are scored instead of calling targets. `prefix` is the number
-    of samples of a resumed run, whose content is compared with the first ones of the dataset. `failed` samples are the
-    only ones used, if given, `named` samples and those of `shard` as well. `limits` are those of
-    patterns and templates. `reading` is called with the number of samples read so far, now and then.
+    input in the folder of a resumed run, `pinned` the origin of its dataset. Without `gating` no baseline is read.
+    `candidate` is the run that gates compare with a baseline, if it exists already. `stored` answers are scored instead of
+    calling targets. `prefix` is the number of samples of a resumed run, whose content is compared with the first ones of the
+    dataset. Only `failed` samples are used, if given, and of these those of `subset`. `limits` are those of patterns and
+    templates. `reading` is called with the number of samples read so far, now and then.
     """
 
     document: Document
@@ -117,8 +117,7 @@ class Assembler:
     prefix: int | None = None
     limits: Limits = STANDARD
     failed: FailedSamples | None = None
-    named: SampleSelection | None = None
-    shard: Shard | None = None
+    subset: Subset = EVERYTHING
     reading: Callable[[int], None] | None = None
     samples: SampleSource | StoredSamples | None = None
     shots: dict[int, Shots | None] = field(default_factory=dict)
@@ -166,7 +165,7 @@ class Assembler:
         else:
             check.report_unscanned(self.document)
         self.document.raise_problems()
-        provenance = provenance_of(suite, scan, targets, scorers, self.shard)
+        provenance = provenance_of(suite, scan, targets, scorers, self.subset.shard)
         count = scan.count if self.stored is None else max(scan.count, self.stored.planned)
         provenance = replace(provenance, dataset=replace(provenance.dataset, rows=count))
         if baselines:  # they must be of the same scorers and judges
@@ -244,7 +243,7 @@ class Assembler:
 
     def _has_checks(self, suite: Suite, checks: RowChecks, count: int) -> bool:
         """Whether the suite or a row has checks; also a row that is not among the `count` samples of a limit."""
-        selected = suite.dataset.offset or suite.dataset.sample or self.failed or self.named or self.shard
+        selected = suite.dataset.offset or suite.dataset.sample or self.failed or self.subset != EVERYTHING
         if self.samples is not None and (selected or suite.dataset.limit == count):
             for _ in discover(checks, self.samples.peek()):
                 pass
@@ -305,10 +304,8 @@ class Assembler:
             locate_row=lambda number: self.document.problem_at((*suite.dataset.key_path, "rows", number), "").where,
             restrictions=None if self.document.is_owners(("dataset", "path")) else self.document.restrictions,
             limits=self.limits,
-            selection=self.failed.selection if self.failed is not None else None,
+            subset=replace(self.subset, failed=None if self.failed is None else self.failed.selection),
             pinned=self.pinned,
-            named=self.named,
-            shard=self.shard,
         )
 
     def _guard(self, path: KeyPath, make: Callable[[], Any]) -> Any:

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from evalrunner.datasets.resolve import open_dataset
-from evalrunner.datasets.selection import SampleSelection, Shard, proportional_shares, shard_number
+from evalrunner.datasets.selection import SampleSelection, Shard, Subset, proportional_shares, shard_number
 from evalrunner.domain import Sample
 from evalrunner.errors import SuiteError
 from evalrunner.suite.schema import DatasetSpec
@@ -23,7 +23,7 @@ def rows(count: int) -> str:
 
 def read(shard: Shard | None = None, named: SampleSelection | None = None, **spec: object) -> list[Sample]:
     source = open_dataset(
-        DatasetSpec(path="qa.jsonl", **spec), folder=HERE, spool_folder=SPOOL, shard=shard, named=named
+        DatasetSpec(path="qa.jsonl", **spec), folder=HERE, spool_folder=SPOOL, subset=Subset(named=named, shard=shard)
     )
     scan = source.scan(lambda sample: ())
     result = list(source)
