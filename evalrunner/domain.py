@@ -319,10 +319,12 @@ class Votes:
 class Declaration:
     """The properties of a scorer's scores.
 
-    `low` and `high` bound the range; None is unbounded. `binary`: every score is 0 or 1. `inline`: cheap enough for the event loop. `takes_tool_calls`: an answer of tool calls without text is scored too. `infer_binary`: scores that are all 0 or 1 are treated as binary. `threshold`: the lowest score that
-    counts in the `ratio` aggregate. `passes`: the score from which a check by this scorer passes, up to which if lower is
-    better; None if the check has to say so, unless the scores are binary. `headline`: the aggregate that the scorer's
-    name alone refers to in a gate. `backend` names the method of scorers with several.
+    `low` and `high` bound the range; None is unbounded. `binary`: every score is 0 or 1. `inline`: cheap enough for the
+    event loop. `takes_tool_calls`: an answer of tool calls without text is scored too. `infer_binary`: scores that are all
+    0 or 1 are treated as binary. `threshold`: the lowest score that counts in the `ratio` aggregate. `passes`: the score
+    from which a check by this scorer passes, up to which if lower is better; None if the check has to say so, unless the
+    scores are binary. `headline`: the aggregate that the scorer's name alone refers to in a gate. `backend` names the
+    method of scorers with several.
 
     `parts` are further results, each a metric `SCORER/PART` of its own, or `PART` where the part's declaration is `bare`.
     A part has the version and the backend of its scorer, and gets its cell where the scorer is not called.

@@ -441,7 +441,7 @@ class Summary:
             values = array("d", sorted(values))
         result = self.interval(estimand, values, reduced)
         detail = _detail(measure, estimand, reduced, result, None if where else self.tallies[target, measure.name])
-        if where is None and not measure.declaration.bare and self.observed_binary(measure):
+        if where is None and measure.part_of is None and self.observed_binary(measure):
             detail = {**(detail or {}), "scores": ALL_BINARY}
         return Metric(
             name=measure.reducer_name(reducer) if reducer in self.design.other_reducers else measure.metric_name(name),
