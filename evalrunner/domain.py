@@ -1,7 +1,8 @@
 """The nouns of an evaluation, frozen, and the protocols between the parts.
 
-The path of a row: a `Target` answers a `Sample` with a `Completion` or a `Failure`. Each scorer turns it into one `Cell`. All form a
-`Row`. Rows are summarized as `Metric`s, gates turn these into `GateResult`s. Times are seconds, costs US dollars, shares in 0..1.
+The path of a row: a `Target` answers a `Sample` with a `Completion` or a `Failure`. Each scorer turns it into one
+`Cell`. All form a `Row`. Rows are summarized as `Metric`s, gates turn these into `GateResult`s. Times are seconds,
+costs US dollars, shares in 0..1.
 """
 
 from __future__ import annotations
@@ -101,14 +102,15 @@ class RateLimitStatus:
 class Completion:
     """One answer.
 
-    `latency_s` is the time of the last attempt only; None if nothing was called. `ttft_s` is the time to the first token of
-    a streamed answer. `input_tokens`, `output_tokens` and `cost_usd` are None if unknown, never estimates. `messages` are
-    the messages that were sent, filled in by the endpoint or the target. `data` is the result of embed and moderate.
-    `rate_limit` is the remaining rate limit of the server; `cached_tokens` is how many input tokens it had cached.
-    `reasoning` is what the model thought before the answer: it is kept, and never scored. `reasoning_tokens` are the output
-    tokens spent on it. `unknown_finish_reason` is the provider's word where it is none of the known ones, "" where a reply
-    states none. `filter_message` is what the filter says, `extracted` what the target extracts; `extract_failed`: too slowly.
-    `turns` are those of a conversation, each with `input`, `output` and its numbers; the others are sums.
+    `latency_s` is the time of the last attempt only; None if nothing was called. `ttft_s` is the time to the first
+    token of a streamed answer. `input_tokens`, `output_tokens` and `cost_usd` are None if unknown, never estimates.
+    `messages` are the messages that were sent, filled in by the endpoint or the target. `data` is the result of embed
+    and moderate. `rate_limit` is the remaining rate limit of the server; `cached_tokens` is how many input tokens it
+    had cached. `reasoning` is what the model thought before the answer: it is kept, and never scored.
+    `reasoning_tokens` are the output tokens spent on it. `unknown_finish_reason` is the provider's word where it is
+    none of the known ones, "" where a reply states none. `filter_message` is what the filter says, `extracted` what the
+    target extracts; `extract_failed`: too slowly. `turns` are those of a conversation, each with `input`, `output` and
+    its numbers; the others are sums.
     """
 
     text: str
@@ -354,10 +356,11 @@ class Declaration:
 class Scorer:
     """The result of a scorer factory: a function and its declaration.
 
-    The function names its parameters from `output` (text), `input`, `expected` (text, a tuple of several accepted answers,
-    or None), `sample`, `completion`, and `judge` (a `Judge`) or `model` (a `Model`). It returns a number
-    or bool, None (skipped), an `Outcome` or `Parts`. It may be async. `calibration` is the scorer that the judge scores the
-    examples with, if not this one: judges of scorers with the same one are checked together. `votes` are those of its judges.
+    The function names its parameters from `output` (text), `input`, `expected` (text, a tuple of several accepted
+    answers, or None), `sample`, `completion`, and `judge` (a `Judge`) or `model` (a `Model`). It returns a number or
+    bool, None (skipped), an `Outcome` or `Parts`. It may be async. `calibration` is the scorer that the judge scores
+    the examples with, if not this one: judges of scorers with the same one are checked together. `votes` are those of
+    its judges.
     """
 
     function: Callable[..., Any]
@@ -426,11 +429,11 @@ class EpochVariance:
 class BaselineResult:
     """A gate's metric compared with its baseline over paired samples, in the metric's unit.
 
-    `drop` is how much worse the candidate is (negative: better), `low` and `high` its 90% CI; the upper end is the largest
-    drop that the data does not rule out. `n` counts pairs, `excluded` the samples that changed or exist on one side only,
-    `missing` the pairs without a score on one side, `coverage` is the share of the baseline's samples that could be
-    compared. `differs` names the compared parts (prompt, params, model). `run_id` is the run that was
-    accepted as the baseline. `worse` and `better` count the pairs whose score changed, None in runs before they were counted.
+    `drop` is how much worse the candidate is (negative: better), `low` and `high` its 90% CI; the upper end is the
+    largest drop that the data does not rule out. `n` counts pairs, `excluded` the samples that changed or exist on one
+    side only, `missing` the pairs without a score on one side, `coverage` is the share of the baseline's samples that
+    could be compared. `differs` names the compared parts (prompt, params, model). `run_id` is the run that was accepted
+    as the baseline. `worse` and `better` count the pairs whose score changed, None in runs before they were counted.
     """
 
     name: str
@@ -457,9 +460,9 @@ class GateResult:
     """One gate's verdict for one target: the value, the bound, and the reason. `line` is its line in the suite.
 
     `low` and `high` are the 95% CI for display; `gate_low` and `gate_high` the one-sided bounds at `confidence` that
-    decided. `samples_to_decide` is how many samples an inconclusive gate needs to decide with a probability of 50% and of 80%;
-    None if no practical number is enough. `blocks`: whether an inconclusive verdict or a missing baseline changes the exit
-    code. `details` are further facts behind the reason.
+    decided. `samples_to_decide` is how many samples an inconclusive gate needs to decide with a probability of 50% and
+    of 80%; None if no practical number is enough. `blocks`: whether an inconclusive verdict or a missing baseline
+    changes the exit code. `details` are further facts behind the reason.
     """
 
     gate: str

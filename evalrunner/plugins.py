@@ -260,9 +260,9 @@ def factory_options(factory: Factory) -> dict[str, inspect.Parameter]:
 def main_option(name: str, *, accepts: Callable[[Any], bool] | None = None) -> Callable[[MarkedFactory], MarkedFactory]:
     """A decorator: the short form `{TYPE: VALUE}` of a check or scorer sets this option of the factory.
 
-    With every value that `accepts` takes, the factory succeeds and gives a scorer with the same declaration, whose function is
-    of the same class: thousands of checks that differ in it are then validated once. Raises TypeError if the factory has no
-    option of that name.
+    With every value that `accepts` takes, the factory succeeds and gives a scorer with the same declaration, whose
+    function is of the same class: thousands of checks that differ in it are then validated once. Raises TypeError if
+    the factory has no option of that name.
     """
 
     def mark(factory: MarkedFactory) -> MarkedFactory:

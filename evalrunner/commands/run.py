@@ -44,10 +44,10 @@ class Session:
     """What the runs of one command share: the options, the stop signal, and callbacks.
 
     `trace` receives requests for debugging, `fetching` the progress of downloads of weights in bytes, `notify` messages
-    about tracking and downloads, `reading` how many rows of a dataset are read. `listen` is called before the first call,
-    to connect the stop signal to Ctrl-C. `resumed` is the folder of a resumed run, `pinned` the origin of its dataset, `prefix` the number of its samples,
-    `candidate` that run as the one its gates compare. `stored` are answers to score instead of calling targets.
-    `http_client` sends all HTTP requests.
+    about tracking and downloads, `reading` how many rows of a dataset are read. `listen` is called before the first
+    call, to connect the stop signal to Ctrl-C. `resumed` is the folder of a resumed run, `pinned` the origin of its
+    dataset, `prefix` the number of its samples, `candidate` that run as the one its gates compare. `stored` are answers
+    to score instead of calling targets. `http_client` sends all HTTP requests.
     """
 
     options: RunOptions

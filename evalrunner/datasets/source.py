@@ -117,7 +117,8 @@ class SampleSource:
     def scan(self, check: SampleCheck, *, prefix: int | None = None) -> Scan:
         """Read everything once, and call `check` for every sample that will be used; it returns the problems of one.
 
-        `prefix` is the number of first samples to digest apart. Raises SuiteError with the first problems, and for an empty dataset.
+        `prefix` is the number of first samples to digest apart. Raises SuiteError with the first problems, and for an
+        empty dataset.
         """
         self._stamps = [source.stamp() for source in self._rows.sources]
         lists = self._rows.find_lists()

@@ -63,10 +63,10 @@ class Tier:
 class Price:
     """US dollars per token, and the limits of a model in tokens, None where the table has none.
 
-    `cached_usd_per_token` is for input from the provider's cache. `tiered`: long prompts cost more, by `tiers` in rising order,
-    none where they are not known. `max_rates` are the highest rates for input and output that may apply, None if the regular
-    ones are. `provider` is LiteLLM's name of it. `has_surcharge`: calls cost more than their tokens. `retires` is the date of the
-    model's deprecation.
+    `cached_usd_per_token` is for input from the provider's cache. `tiered`: long prompts cost more, by `tiers` in
+    rising order, none where they are not known. `max_rates` are the highest rates for input and output that may apply,
+    None if the regular ones are. `provider` is LiteLLM's name of it. `has_surcharge`: calls cost more than their
+    tokens. `retires` is the date of the model's deprecation.
     """
 
     input_usd_per_token: float

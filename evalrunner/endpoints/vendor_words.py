@@ -1,10 +1,10 @@
 """The words of vendors: how answers end, and what errors say, one table for each kind of sentence.
 
 Data only. Every word is from the documentation, the source or a bug report of OpenAI, Azure, Anthropic, Gemini, Vertex,
-Bedrock, Cohere, Mistral, DeepSeek, DashScope, Zhipu, Moonshot, MiniMax, xAI, Groq, Together, OpenRouter, LiteLLM, Ollama, LM
-Studio, llama.cpp, vLLM, SGLang or TGI. Finish reasons are compared in lower case, with any sign but letters and digits as `_`.
-Phrases are searched in the codes, the message and the details of an error in lower case, never in the parts of a reply that
-quote the request.
+Bedrock, Cohere, Mistral, DeepSeek, DashScope, Zhipu, Moonshot, MiniMax, xAI, Groq, Together, OpenRouter, LiteLLM,
+Ollama, LM Studio, llama.cpp, vLLM, SGLang or TGI. Finish reasons are compared in lower case, with any sign but letters
+and digits as `_`. Phrases are searched in the codes, the message and the details of an error in lower case, never in
+the parts of a reply that quote the request.
 """
 
 from __future__ import annotations

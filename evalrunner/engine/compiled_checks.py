@@ -1,8 +1,8 @@
 """Checks compiled: those of the suite or of one row, with the scorer, the rule and the judge of each once it is known.
 
 Checks of one shape differ in the value of their main option only, and are read and bound once: in thousands of rows,
-`contains: 30 days` has another text in each. Where the factory takes every such value, the check is that of the first one with
-another instance of its scorer.
+`contains: 30 days` has another text in each. Where the factory takes every such value, the check is that of the first
+one with another instance of its scorer.
 """
 
 from __future__ import annotations

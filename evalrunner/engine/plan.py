@@ -234,8 +234,9 @@ class Plan:
 
     `provenance` describes what will be run. `models` are the models it asks, `prices` their prices by side and name.
     `baselines` are those that gates name, as far as they exist; `keys` identify samples by their place, for gates on a
-    baseline. `population` are the groups of all samples. `stored` holds the answers to score if no target is asked. `failed` are the samples of an earlier run to which the dataset is reduced. `rows_before` is how many rows a resumed run
-    has already.
+    baseline. `population` are the groups of all samples. `stored` holds the answers to score if no target is asked.
+    `failed` are the samples of an earlier run to which the dataset is reduced. `rows_before` is how many rows a resumed
+    run has already.
     """
 
     suite: Suite

@@ -58,9 +58,9 @@ async def run_plan(
 ) -> RunState:
     """Run the jobs and pass each row to `emit` in order of completion.
 
-    With a `monitor` the workers stay close to the complete first samples, which decide its gates. A target whose circuit is open is
-    not called again; the others finish. A stop request ends the run after the calls in
-    flight: they get GRACE_S seconds if the user interrupted, the timeout of a call otherwise.
+    With a `monitor` the workers stay close to the complete first samples, which decide its gates. A target whose
+    circuit is open is not called again; the others finish. A stop request ends the run after the calls in flight: they
+    get GRACE_S seconds if the user interrupted, the timeout of a call otherwise.
     """
     state = RunState.of(plan)
     requested = plan.suite.run.concurrency

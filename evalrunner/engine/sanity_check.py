@@ -21,7 +21,8 @@ MAX_SANITY_CHECKS = 3  # that failed calls ended, before the judge is aborted
 class SanityCheck:
     """The known answers of `bound`, put to a judge before its first verdict.
 
-    `judge_key` names the judge's model and params. `check` is the latest result, None before the first; `attempts` counts them. `checking` is set during one.
+    `judge_key` names the judge's model and params. `check` is the latest result, None before the first; `attempts`
+    counts them. `checking` is set during one.
     """
 
     bound: BoundScorer

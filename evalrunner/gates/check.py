@@ -33,7 +33,8 @@ EVERY_VALUE = "*"
 class BaselineContext:
     """What gates need besides the numbers: the candidate run, the baselines that exist, by name, and what was seen before.
 
-    Without a `random_order` of the samples, sequential gates are ordinary ones: their first samples say nothing of the others.
+    Without a `random_order` of the samples, sequential gates are ordinary ones: their first samples say nothing of the
+    others.
     """
 
     candidate: CandidateRun | None = None

@@ -40,9 +40,9 @@ REPORTED_BY_PROVIDER: Final = ("cost_usd", "token_count", "ttft", "output_rate")
 class Evidence:
     """The samples of a gate's slice. `clusters` is by the position of a sample; `reasons` cover the whole target.
 
-    `calls` is the tally of the target's own calls, which separates their failures from those of scorers. `fill` is what a missing score could be, `ends`
-    the worst and best score of a sample that never ran. `not_run` counts samples of the slice without a row, `elsewhere` those of which nothing is
-    known, not even the slice.
+    `calls` is the tally of the target's own calls, which separates their failures from those of scorers. `fill` is what
+    a missing score could be, `ends` the worst and best score of a sample that never ran. `not_run` counts samples of
+    the slice without a row, `elsewhere` those of which nothing is known, not even the slice.
     """
 
     per_sample: SampleScores

@@ -56,8 +56,8 @@ class GatePower:
 
     `cases` has one entry, or one for each assumed discordance. `pairs` of earlier runs are behind it, if any. `samples`
     are how many let a model as good as the baseline pass with 80% power, the least and the most over plausible
-    discordances; or for a threshold how many decide if the last value is the true one. `false_failures` is how often a gate without confidence fails if the last value is the true one.
-    `unknown` says why there is no case.
+    discordances; or for a threshold how many decide if the last value is the true one. `false_failures` is how often a
+    gate without confidence fails if the last value is the true one. `unknown` says why there is no case.
     """
 
     gate: Gate

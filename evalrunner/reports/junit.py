@@ -1,8 +1,9 @@
 """`junit.xml`: a test suite with a case for every gate; with rows also one for each target with a case for every row.
 
-A run without gates has one case, which fails if it stopped early. A row is an *error* where its call or one of its scorers failed, a *failure* where a score is on the bad half of its
-range, *skipped* where a scorer gave no score, or none of them applies; else it passed. A gate that failed is a
-failure, one that cannot be trusted an error, one that decides nothing is skipped unless it blocks.
+A run without gates has one case, which fails if it stopped early. A row is an *error* where its call or one of its
+scorers failed, a *failure* where a score is on the bad half of its range, *skipped* where a scorer gave no score, or
+none of them applies; else it passed. A gate that failed is a failure, one that cannot be trusted an error, one that
+decides nothing is skipped unless it blocks.
 """
 
 from __future__ import annotations

@@ -88,8 +88,8 @@ class DatasetProvenance:
 class TargetProvenance:
     """What a target was. `files` maps custom code to its sha256; `served_models` are the names its answers came under.
 
-    A target that asks a model has `prompt`, its templates by role, and `prompt_digest`, their sha256; `prompt_name` is its name
-    among the prompts of the suite. `options` is None for a model.
+    A target that asks a model has `prompt`, its templates by role, and `prompt_digest`, their sha256; `prompt_name` is
+    its name among the prompts of the suite. `options` is None for a model.
     """
 
     type: str

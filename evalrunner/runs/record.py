@@ -213,8 +213,9 @@ class RunRecord(Provenance):
 
     It is written at the start of a run with status `running` and again at its end; `finished_at`, `duration_s`, `rows`,
     `rows_in_error`, `verdict` and `exit_code` are None before. `decided` is set where it ended early because every gate
-    was decided, `headline` is the scorer that leads tables, `looks` are the verdicts given so far on ever more data. `columns` are the columns of the dataset, `resolved` is
-    the suite as it was understood, `options` are those given on the command line.
+    was decided, `headline` is the scorer that leads tables, `looks` are the verdicts given so far on ever more data.
+    `columns` are the columns of the dataset, `resolved` is the suite as it was understood, `options` are those given on
+    the command line.
     """
 
     run_id: str

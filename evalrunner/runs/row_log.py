@@ -440,8 +440,8 @@ class FinishedRow:
 class FinishedRows:
     """The last record of every key, in a few dozen bytes each. A key is 64 bits of a hash salted for each process.
 
-    Two keys of one run share them by chance in 1 of 37 million runs of a million rows, and the salt makes it impossible to provoke.
-    `size` is where the last whole line ends, in bytes.
+    Two keys of one run share them by chance in 1 of 37 million runs of a million rows, and the salt makes it impossible
+    to provoke. `size` is where the last whole line ends, in bytes.
     """
 
     def __init__(self) -> None:

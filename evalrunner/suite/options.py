@@ -72,9 +72,11 @@ def option(
 class RunOptions:
     """How a run differs from its suite. A field left at its default changes nothing.
 
-    `targets` are names of the suite's targets, or model strings. `where` maps a column to a value. `settings`
-    are `key.path=value`, typed as YAML. `outputs` are paths whose extension selects the format. `refresh` ignores
-    cached answers. `env_files` are read for `${VAR}` in place of `.env`; without `env_file` no such file is. `resume` names a run to continue, and `retry_errors` runs its failed rows again. `failed_from` names a run whose failed samples are run again as a new run, without gates. `junit_rows` adds a test for each row to JUnit reports. `mlflow` is the
+    `targets` are names of the suite's targets, or model strings. `where` maps a column to a value. `settings` are
+    `key.path=value`, typed as YAML. `outputs` are paths whose extension selects the format. `refresh` ignores cached
+    answers. `env_files` are read for `${VAR}` in place of `.env`; without `env_file` no such file is. `resume` names a
+    run to continue, and `retry_errors` runs its failed rows again. `failed_from` names a run whose failed samples are
+    run again as a new run, without gates. `junit_rows` adds a test for each row to JUnit reports. `mlflow` is the
     address of the tracking server to send the run to, or "" for the one of the suite or the environment;
     `mlflow_required` ends a run that could not be sent with exit code 3. `wait_scale` is real seconds per second of
     waiting between calls; tests of your suites pass less than 1.

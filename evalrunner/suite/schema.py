@@ -80,8 +80,8 @@ class DatasetSpec:
     """One of `path`, `rows` and an external source; `type` picks a reader where the file name does not.
 
     `source` is a name of the plug-in group `dataset_sources`, `reference` what the suite gives it, such as a run's id.
-    `keep_clusters`: a shuffle moves whole clusters. `files` are the files and globs of a list, which `path` joins for messages.
-    `sample_seed` is that of `sample`.
+    `keep_clusters`: a shuffle moves whole clusters. `files` are the files and globs of a list, which `path` joins for
+    messages. `sample_seed` is that of `sample`.
     """
 
     path: str | None = key("File, glob, list of them, or - for standard input", path=True)
@@ -280,9 +280,9 @@ class ScorerSpec:
 class CheckSpec:
     """A scorer applied to one row, with the rule when it passes; `negated` reverses that.
 
-    `threshold` is the score from which it passes, None where the scorer declares it. A row names its `judge` or `model`, the suite
-    may describe it. `where` narrows a check of the suite to some rows. `empty`: it is written with a value that is none.
-    `turn` is the turn of a conversation that it checks, None the last one.
+    `threshold` is the score from which it passes, None where the scorer declares it. A row names its `judge` or
+    `model`, the suite may describe it. `where` narrows a check of the suite to some rows. `empty`: it is written with a
+    value that is none. `turn` is the turn of a conversation that it checks, None the last one.
     """
 
     type: str
