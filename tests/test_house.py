@@ -74,9 +74,9 @@ def test_one_file_reads_stored_runs() -> None:
     assert {place.partition(":")[0] for place in places} == {"runs/record.py"}
 
 
-def test_the_package_has_at_most_300_files() -> None:
-    """222 before checks; a scorer of its own kind is a file of its own."""
-    assert len(MODULES) <= 300
+def test_the_package_has_at_most_380_files() -> None:
+    """294 before imports from other tools and labels: each format that is read is a file of its own."""
+    assert len(MODULES) <= 380
 
 
 def declared_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
