@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import heapq
 import io
 import json
 import os
@@ -23,6 +24,7 @@ import warnings
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,7 @@ PROBE_BYTES = 16_384  # a run without rows takes as much: its record, table and 
 SPOOL = "evalrun-spool-"
 UNLOCKED_SPOOL = "evalrun-unlocked-spool-"
 SPOOL_LOCK = ".lock"
+SORTED_BLOCK = 1 << 16  # places that are sorted at once
 SPOOL_ATTEMPTS = 100  # each one fails only if another process removes the folder within a millisecond
 KERNEL_FOLDERS = ("/proc", "/sys")  # of Linux; what looks like a file there may never end, wait, or have secrets
 
@@ -486,3 +489,22 @@ class KeyTable:
                 self._slots[at] = key
                 if numbers is not None and self._numbers is not None:
                     self._numbers[at] = numbers[place]
+
+
+def sorted_places(keys: array[int]) -> array[int]:
+    """The places of keys in ascending order of the keys, those of equal ones in their own, in 4 bytes each.
+
+    Sorting a list of places takes 80 bytes a key. Here each block is sorted alone; rows arrive nearly in order, so the
+    blocks seldom have to be merged.
+    """
+    count = len(keys)
+    blocks = [
+        array("I", sorted(range(start, min(start + SORTED_BLOCK, count)), key=keys.__getitem__))
+        for start in range(0, count, SORTED_BLOCK)
+    ]
+    if any(keys[one[-1]] > keys[other[0]] for one, other in pairwise(blocks)):
+        return array("I", heapq.merge(*blocks, key=keys.__getitem__))
+    places = array("I")
+    for block in blocks:
+        places.extend(block)
+    return places

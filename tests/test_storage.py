@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import random
+from array import array
 from datetime import date
 from typing import Any
 
 import pytest
 
-from evalrunner.storage import KeyTable, dump_json, load_json
+from evalrunner.storage import SORTED_BLOCK, KeyTable, dump_json, load_json, sorted_places
 
 ODD = (
     '"\\ud800"', '{"a":NaN}', "[Infinity,-Infinity]", "123456789012345678901234567890", "-18446744073709551616",
@@ -93,3 +94,11 @@ def test_a_numbered_key_table_returns_the_number_it_replaces() -> None:
     assert all(table.put(key, number) is None for number, key in enumerate(keys))
     assert [table.get(key) for key in keys] == list(range(len(keys)))
     assert (table.put(keys[7], 99), table.get(keys[7]), table.get(2**64 - 1), len(table)) == (7, 99, None, len(keys))
+
+
+@pytest.mark.parametrize("near", [1, 3_000, 10 * SORTED_BLOCK], ids=["in order", "nearly in order", "in any order"])
+def test_sorted_places_are_those_of_a_stable_sort(near: int) -> None:
+    spread = random.Random(5)
+    keys = array("Q", ((place + spread.randrange(near)) // 3 for place in range(2 * SORTED_BLOCK + 17)))
+    assert list(sorted_places(keys)) == sorted(range(len(keys)), key=keys.__getitem__)
+    assert list(sorted_places(array("Q"))) == []

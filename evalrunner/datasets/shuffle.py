@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from evalrunner.domain import Sample
 from evalrunner.prompts import ABSENT, find_value
 from evalrunner.spelling import exact_json, respell, spellings
+from evalrunner.storage import sorted_places
 
 SEPARATOR: Final = b"\0"  # between a sample and its location in the file; JSON escapes it, so neither contains it
 
@@ -88,7 +89,7 @@ def _all(ranked: Iterable[Ranked], write: _SampleWriter) -> array[int]:
     for rank, sample, location in ranked:
         ranks.append(rank)
         offsets.append(write(sample, location))
-    return array("Q", (offsets[number] for number in sorted(range(len(ranks)), key=ranks.__getitem__)))
+    return array("Q", (offsets[number] for number in sorted_places(ranks)))
 
 
 def _lowest(ranked: Iterable[Ranked], write: _SampleWriter, limit: int) -> array[int]:

@@ -62,17 +62,21 @@ class CheckResult:
 def checks_of(cell: Cell | None) -> tuple[CheckResult, ...]:
     """The checks in the detail of a cell; none in cells of other scorers."""
     listed = None if cell is None or cell.detail is None else cell.detail.get("checks")
-    if not isinstance(listed, Sequence) or isinstance(listed, str):
+    if listed is None or (type(listed) is not list and (not isinstance(listed, Sequence) or isinstance(listed, str))):
         return ()
     results: dict[int, CheckResult] = {}
     is_open: dict[int, bool] = {}  # whether a failure of the checks in a group fails the row
     for place, entry in enumerate(listed):
-        if not isinstance(entry, Mapping):
+        if type(entry) is not dict and not isinstance(entry, Mapping):
             continue
         group = entry.get("group")
+        is_all = entry.get("type") == "all"
+        if group is None and not is_all:  # nearly always
+            is_open[place] = False
+            results[place] = _result(entry, 0, decides=True)
+            continue
         group = group if isinstance(group, int) and group in results else None
         decides = group is None or is_open[group]
-        is_all = entry.get("type") == "all"
         is_open[place] = decides and is_all and entry.get("passed") is not True
         depth = 0 if group is None else results[group].depth + 1
         results[place] = _result(entry, depth, decides=decides and not is_all)
@@ -140,26 +144,28 @@ def _distinct(checks: Iterable[CheckResult]) -> list[CheckResult]:
 
 
 def _result(entry: Mapping[str, Any], depth: int, *, decides: bool) -> CheckResult:
-    passed, extracted, weight = entry.get("passed"), entry.get("extracted"), entry.get("weight", 1.0)
-    reason, explanation = _text(entry, "reason"), _text(entry, "explanation")
+    get = entry.get
+    text, kind, name, state = get("text"), get("type"), get("name"), get("state")
+    passed, value, weight = get("passed"), get("value"), get("weight", 1.0)
+    extracted, reason, explanation = get("extracted"), get("reason"), get("explanation")
     return CheckResult(
-        _text(entry, "text"),
-        _text(entry, "type"),
-        _text(entry, "name"),
-        passed if isinstance(passed, bool) else None,
-        _number(entry.get("value")),
+        text if type(text) is str else "",
+        kind if type(kind) is str else "",
+        name if type(name) is str else "",
+        passed if type(passed) is bool else None,
+        None if value is None else _number(value),
         1.0 if weight == 1 and weight is not True else _number(weight) or 0.0,
-        _text(entry, "state") or "scored",
-        "; ".join(filter(None, dict.fromkeys((reason, explanation)))) if reason or explanation else "",
-        extracted if isinstance(extracted, str) else None,
+        state if type(state) is str and state else "scored",
+        _why(reason, explanation) if reason or explanation else "",
+        extracted if type(extracted) is str else None,
         depth,
         decides,
     )
 
 
-def _text(entry: Mapping[str, Any], key: str) -> str:
-    value = entry.get(key, "")
-    return value if isinstance(value, str) else ""
+def _why(*texts: Any) -> str:
+    """The texts that are there, each once."""
+    return "; ".join(filter(None, dict.fromkeys(text for text in texts if isinstance(text, str))))
 
 
 def _number(value: Any) -> float | None:

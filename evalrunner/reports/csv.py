@@ -24,7 +24,7 @@ from evalrunner.runs.folder import TABLE_FILE
 from evalrunner.runs.row_log import read_rows
 from evalrunner.spelling import Spelled
 from evalrunner.stats.summary import Measure, output_rate
-from evalrunner.storage import replacing
+from evalrunner.storage import replacing, sorted_places
 
 XLSX_CELL = 32_767  # UTF-16 units that a cell of Excel holds
 XLSX_ROWS = 1_048_576  # rows of a sheet, with the header
@@ -157,7 +157,7 @@ class SpooledLines:
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """The lines in order, each with the place of its target."""
         offsets = array("q", accumulate(self.lengths, initial=0))
-        for place in sorted(range(len(self.keys)), key=self.keys.__getitem__):
+        for place in sorted_places(self.keys):
             self.file.seek(offsets[place])
             yield self.keys[place] >> 52, self.file.read(self.lengths[place])
 

@@ -34,7 +34,7 @@ from evalrunner.runs.folder import ROWS_FILE
 from evalrunner.runs.provenance import ScorerProvenance, TargetProvenance
 from evalrunner.runs.record import RunRecord, UsageRecord, to_json
 from evalrunner.runs.row_log import BrokenRecord, decode_row, is_event
-from evalrunner.storage import dump_json
+from evalrunner.storage import dump_json, sorted_places
 
 if TYPE_CHECKING:
     from evalrunner.compare.result import Comparison
@@ -220,7 +220,7 @@ class RowIndex:
         self._offsets = array("Q")
         if self.size:
             self._read()
-        self.places = sorted(range(len(self._keys)), key=self._keys.__getitem__)  # of equal keys the last one counts
+        self.places = sorted_places(self._keys)  # of equal keys the last one counts
         self.groups = sum(1 for _ in self._starts())
 
     def _read(self) -> None:
@@ -422,6 +422,8 @@ class Packer:
 
     def _cell(self, cell: Cell) -> list[Any]:
         packed: list[Any] = [STATES.index(cell.state), cell.value]
+        if cell.reason is None and cell.cause is None and not cell.detail and not cell.calls:
+            return packed  # nearly always
         message = cell.message
         if message is not None or cell.detail or cell.calls:
             packed.append(self._place(message[: self.limit] if message is not None else None))
@@ -437,10 +439,11 @@ class Packer:
         return packed
 
     def _check(self, check: CheckResult) -> list[Any]:
+        name = check.name
         return [
             self._start(check.text),
             self._start(check.type),
-            self._start(check.name),
+            self._start(name) if name else -1,
             None if check.passed is None else int(check.passed),
             check.value,
             check.weight,
