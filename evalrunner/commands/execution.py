@@ -19,6 +19,7 @@ from evalrunner.clock import CLOCK
 from evalrunner.datasets.stdin import store_stdin
 from evalrunner.domain import EpochVariance, Metric, Reporter, Row
 from evalrunner.engine.deprecation import deprecation_notices
+from evalrunner.engine.label_assembly import label_matcher
 from evalrunner.engine.plan import Job, Plan, add_spent, remaining_jobs
 from evalrunner.engine.result import (
     RowUsage,
@@ -153,9 +154,11 @@ class Execution:
         self.begun_at, self.started_s, self.rows = datetime.now(UTC), time.monotonic(), 0
         self.monitor: RunMonitor | None = None
         self.repeat: RepeatTally | None = _repeat_tally(plan)
+        self.labels = label_matcher(plan.labels)
         self.summary = Summary(
-            plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design, plan.population
-        )
+            plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design, plan.population,
+            labels=self.labels,
+        )  # fmt: skip
         self.usage = RowUsage.of(plan)
         self.record = started_record(plan, options, run_id=folder.id, started_at=started_at)
         if resume_state is not None:
@@ -337,6 +340,7 @@ class Execution:
             *plan.calls.notices,
             *aborted_judge_notices(plan),
             *early_stop_notices(plan, decided),
+            *(() if self.labels is None else self.labels.notices()),
             *(self.resume_state.notices if self.resume_state is not None else ()),
             *(self.repeat.notices() if self.repeat is not None else ()),
             *shard_notices(plan),

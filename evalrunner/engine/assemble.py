@@ -33,6 +33,7 @@ from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck, conversat
 from evalrunner.engine.destinations import destinations_of
 from evalrunner.engine.failed_samples import FailedSamples
 from evalrunner.engine.judge_assembly import JudgeAssembly
+from evalrunner.engine.label_assembly import assemble_labels
 from evalrunner.engine.plan import (
     Plan,
     PlannedModel,
@@ -168,15 +169,14 @@ class Assembler:
         provenance = provenance_of(suite, scan, targets, scorers, self.subset.shard)
         count = scan.count if self.stored is None else max(scan.count, self.stored.planned)
         provenance = replace(provenance, dataset=replace(provenance.dataset, rows=count))
-        if baselines:  # they must be of the same scorers and judges
-            reject_incompatible(self.document, gates, baselines, provenance)
-            self.document.raise_problems()
+        reject_incompatible(self.document, gates, baselines, provenance)
+        labels = assemble_labels(self.document, suite.folder, scorers, provenance)  # raises the problems of both
         if scan is not None and keys is not None and self.stored is None:
             scan = replace(scan, notices=(*scan.notices, *foreign_baselines(baselines.values(), keys.keys.values())))
         return Plan(
             suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, provenance, tuple(self.models), design=design,
             baselines=baselines, keys=keys.keys if keys is not None else {}, stored=self.stored,
-            population=replace(columns.population, count=count), failed=self.failed,
+            population=replace(columns.population, count=count), failed=self.failed, labels=labels,
         )  # fmt: skip
 
     def _baselines(self, suite: Suite, gates: Sequence[Gate]) -> dict[str, Baseline]:

@@ -54,6 +54,7 @@ from evalrunner.user_code import code_files, loaded_name
 if TYPE_CHECKING:
     from evalrunner.engine.judge import JudgeSession
     from evalrunner.engine.panel import JudgePanel
+    from evalrunner.labels.match import ScorerLabels
     from evalrunner.middleware.budget import Side
 
 
@@ -103,13 +104,13 @@ class PlannedScorer:
 
     @property
     def measure(self) -> Measure:
-        return Measure(self.bound.name, self.bound.scorer.declaration)
+        return Measure(self.bound.name, self.bound.scorer.declaration, labeled=self.spec.labels is not None)
 
     @property
     def measures(self) -> tuple[Measure, ...]:
         """Its own measure and those of its parts."""
-        name = self.bound.name
-        return (self.measure, *(Measure(part.cell, part.declaration, name) for part in self.bound.parts))
+        first, name = self.measure, self.bound.name
+        return (first, *(Measure(part.cell, part.declaration, name, first.labeled) for part in self.bound.parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,7 @@ class Plan:
     `baselines` are those that gates name, as far as they exist; `keys` identify samples by their place, for gates on a
     baseline. `population` are the groups of all samples. `stored` holds the answers to score if no target is asked.
     `failed` are the samples of an earlier run to which the dataset is reduced. `rows_before` is how many rows a resumed
-    run has already.
+    run has already. `labels` are people's, by scorer.
     """
 
     suite: Suite
@@ -256,6 +257,7 @@ class Plan:
     stored: StoredAnswers | None = None
     population: Population | None = None
     failed: FailedSamples | None = None
+    labels: Mapping[str, ScorerLabels] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -9,9 +9,11 @@ from evalrunner.baselines.file import Baseline, SampleKey, sample_key
 from evalrunner.domain import Sample
 from evalrunner.errors import nearest
 from evalrunner.formatting import one_line
+from evalrunner.gates.judged import DEFAULT_CONFIDENCE
 from evalrunner.gates.metric_lookup import Gate, UnknownMetric, find_metric
 from evalrunner.runs.provenance import Provenance
 from evalrunner.stats.aggregates import MEAN, Reducer
+from evalrunner.stats.corrected import CORRECTED, JUDGE_STATISTICS
 from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Design, Measure
 from evalrunner.suite.schema import GateSpec
 from evalrunner.suite.yaml import Document
@@ -68,6 +70,8 @@ class GateBuilder:
             if not self.broken or spec.metric.split("/")[0] in {measure.name for measure in self.measures}:
                 report(spec.key_path, str(unknown))
             return None
+        if aggregate in JUDGE_STATISTICS:
+            return self._judged(spec, measure, aggregate)
         if spec.per_sample is not None:
             reducer = self._per_sample_reducer(spec, measure, aggregate)
         plain = reducer == self.design.primary_reducer or measure in ALL_BUILTIN_MEASURES
@@ -80,6 +84,32 @@ class GateBuilder:
         elif spec.confidence is not None and not gate.estimand.aggregate.has_interval:
             report(spec.key_path, f"{metric!r} is a total, which has no interval; set confidence: null for this gate")
         return self._sequential(gate) if spec.sequential or (spec.sequential is None and self.stop_early) else gate
+
+    def _judged(self, spec: GateSpec, measure: Measure, statistic: str) -> Gate | None:
+        """A gate on what labels say of a judge. It has a confidence in any case: its interval decides."""
+        report, path = self.document.problem, (*spec.key_path, "metric")
+        if spec.per_sample is not None:
+            report((*spec.key_path, "per_sample", "metric"), f"{spec.metric!r} is not a score of a sample")
+        elif spec.operator == "==":
+            report(spec.key_path, f"{spec.metric!r} is an estimate, so no equality is ever proven; use >= or <=")
+        elif spec.baseline is not None:
+            report(path, f"{spec.metric!r} has no gate on a baseline, which has no labels; use {measure.name!r}")
+        elif spec.sequential:
+            report(spec.key_path, "cannot be sequential: it is decided on labels; set sequential: false for this gate")
+        if spec.confidence is None:
+            text = f"{spec.text} at {DEFAULT_CONFIDENCE:g} confidence"
+            spec = replace(spec, confidence=DEFAULT_CONFIDENCE, kind="confidence", text=text)
+        gate = Gate(
+            replace(spec, sequential=False), measure, statistic, measure.metric_name(statistic), epochs=self.epochs
+        )
+        bounds = (-1.0, 1.0) if statistic == "kappa" else (0.0, 1.0) if statistic != CORRECTED else gate.estimand.bounds
+        low, high = bounds
+        if low is not None and high is not None and not low <= spec.bound <= high and spec.baseline is None:
+            hint = f"; {spec.bound:g}% is {spec.bound / 100:g}" if 1 < spec.bound <= 100 and high == 1 else ""
+            report(
+                spec.key_path, f"compares with {spec.bound:g}, but {spec.metric!r} is always {low:g}..{high:g}{hint}"
+            )
+        return gate
 
     def _sequential(self, gate: Gate) -> Gate:
         """The gate as a sequential one, if it can be; a gate that asks for it and cannot be is a problem."""

@@ -16,6 +16,7 @@ from evalrunner.gates.evidence import (
     skipped_note,
     value_of,
 )
+from evalrunner.gates.judged import evaluate_judged
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.threshold import evaluate_threshold
 from evalrunner.stats.summary import Groups, Summary
@@ -53,6 +54,11 @@ def check_gates(
     later = context.sequential is not None and context.sequential.first_look is not None
     for gate, target in pairs:
         evidence = gather_evidence(gate, summary, target)
+        if gate.judged:
+            one, shown = evaluate_judged(gate, target, evidence, summary)
+            tested.append(one)
+            intervals.append((shown.low, shown.high))
+            continue
         interval = summary.interval(gate.estimand, evidence.values, evidence.reduced)
         intervals.append((interval.low, interval.high))
         if gate.spec.baseline is None:
@@ -154,7 +160,7 @@ def _result(
         gate=spec.text,
         target=target,
         metric=gate.metric,
-        value=value_of(gate, evidence),
+        value=decision.value if gate.judged else value_of(gate, evidence),
         low=interval[0],
         high=interval[1],
         bound=spec.bound,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from evalrunner.errors import nearest
 from evalrunner.stats.aggregates import MEAN, MEAN_REDUCER, Estimand, Reducer, parse_reducer
+from evalrunner.stats.corrected import JUDGE_STATISTICS, has_statistics
 from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, STREAMING_MEASURES, Measure
 from evalrunner.suite.schema import GateSpec
 
@@ -34,8 +35,14 @@ class Gate:
 
     def __post_init__(self) -> None:
         measure = self.measure.as_binary() if self.binary else self.measure
-        estimand = measure.estimand(self.aggregate, reducer=self.reducer, epochs=self.epochs)
+        aggregate = MEAN.name if self.judged else self.aggregate
+        estimand = measure.estimand(aggregate, reducer=self.reducer, epochs=self.epochs)
         object.__setattr__(self, "estimand", estimand)
+
+    @property
+    def judged(self) -> bool:
+        """Whether the metric is one of people's labels: `factuality.corrected`, `factuality.kappa` …"""
+        return self.aggregate in JUDGE_STATISTICS
 
     @property
     def higher_is_better(self) -> bool:
@@ -51,6 +58,8 @@ def find_metric(
     `reducers` are the suite's, the primary one first. A bare name means the headline aggregate. A part comes before an
     aggregate of its scorer. Raises UnknownMetric.
     """
+    if (judged := _judge_statistic(text, measures)) is not None:
+        return *judged, MEAN_REDUCER
     name, *rest = text.split("/")
     by_name = {measure.name: measure for measure in measures}
     if rest and f"{name}/{rest[0]}" in by_name:
@@ -83,6 +92,22 @@ def find_metric(
             hint = _not_listed(rest[0]) or nearest(text, full) or _known(full)
         raise UnknownMetric(f"no metric {text!r} in this suite{hint}")
     return measure, rest[0], reducer
+
+
+def _judge_statistic(text: str, measures: Sequence[Measure]) -> tuple[Measure, str] | None:
+    """The measure and the statistic of `factuality.corrected`; None for another metric. Raises UnknownMetric."""
+    name, _, statistic = text.rpartition(".")
+    measure = next((one for one in measures if name in (one.name, one.versioned_name)), None)
+    if measure is None or not statistic:
+        return None
+    if statistic not in JUDGE_STATISTICS:
+        hint = nearest(statistic, JUDGE_STATISTICS) or _known(JUDGE_STATISTICS)
+        raise UnknownMetric(f"no metric {text!r} in this suite{hint}")
+    if not has_statistics(measure.declaration):
+        raise UnknownMetric(f"metric {text!r} needs scores in a known range; {name!r} has none")
+    if not measure.labeled:
+        raise UnknownMetric(f"metric {text!r} needs labels; add `labels: labels.csv` to the scorer {name!r}")
+    return measure, statistic
 
 
 def _reducer(text: str, reducers: Sequence[Reducer]) -> Reducer | None:

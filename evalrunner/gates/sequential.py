@@ -58,6 +58,8 @@ class SequentialContext:
 def why_not_sequential(gate: Gate) -> str | None:
     """Why a gate cannot be sequential, or None: it must be about a mean of scores in a known range."""
     aggregate = gate.estimand.aggregate
+    if gate.judged:
+        return "it is decided on labels"
     if gate.spec.operator == "==" and gate.spec.baseline is None:
         return "an equality needs all samples"
     if not aggregate.paired:

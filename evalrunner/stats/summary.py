@@ -15,6 +15,15 @@ from evalrunner.domain import Cell, Completion, Declaration, Failure, Metric, Ro
 from evalrunner.prompts import ABSENT, find_value
 from evalrunner.spelling import Spelled, exact_json
 from evalrunner.stats.aggregates import MEAN, MEAN_REDUCER, Estimand, Reducer, find_aggregate, metric_interval
+from evalrunner.stats.corrected import (
+    JUDGE_STATISTICS,
+    JudgedTarget,
+    LabelSource,
+    has_statistics,
+    judge_metrics,
+    judged_target,
+    labeled_verdicts,
+)
 from evalrunner.stats.intervals import Interval
 from evalrunner.stats.tally import (
     ERROR,
@@ -44,12 +53,13 @@ UNKNOWN_GROUP: Final = -1  # the group of a sample that was not added yet
 class Measure:
     """Something with a value per row: a scorer by its name in the suite, a part of one, or a built-in measure.
 
-    `part_of` names the scorer of a part.
+    `part_of` names the scorer of a part. `labeled`: people's labels of its scores are known.
     """
 
     name: str
     declaration: Declaration
     part_of: str | None = None
+    labeled: bool = False
 
     @property
     def versioned_name(self) -> str:
@@ -61,7 +71,9 @@ class Measure:
         return replace(self, declaration=replace(self.declaration, binary=True))
 
     def metric_name(self, aggregate_name: str) -> str:
-        """`exact_match/v1`, `toxicity/v1/p90`, `latency/p50`: names as in MLflow."""
+        """`exact_match/v1`, `toxicity/v1/p90`, `latency/p50`: names as in MLflow; `factuality.corrected` of labels."""
+        if aggregate_name in JUDGE_STATISTICS:
+            return f"{self.name}.{aggregate_name}"
         bare = self.declaration.binary and aggregate_name == MEAN.name
         return self.versioned_name if bare else f"{self.versioned_name}/{aggregate_name}"
 
@@ -264,7 +276,8 @@ class Summary:
     """The metrics of the rows so far. Rows are added with `add`; metrics are available at any time.
 
     `population` are the samples of the dataset, so that those without a row count as missing; without it only the
-    samples of rows are known. `ids` are the samples' by their position, with several epochs only.
+    samples of rows are known. `ids` are the samples' by their position, with several epochs only. `labels` are those of
+    people, which are matched to the rows.
     """
 
     measures: tuple[Measure, ...]
@@ -274,6 +287,7 @@ class Summary:
     design: Design = Design()
     population: Population | None = None
     decided: bool = False
+    labels: LabelSource | None = None
     tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
     clusters: Groups | None = None
     slices: dict[str, Groups] = field(default_factory=dict)
@@ -306,6 +320,31 @@ class Summary:
             self.clusters.add(row.sample)
         if self.epochs > 1:
             self.ids[index] = row.sample.id
+        if self.labels is not None:
+            self.labels.see(row)
+
+    def judged(self, target: str, measure: Measure) -> JudgedTarget | None:
+        """The rows of a target with people's labels; None for a measure without labels, or without bounds."""
+        labels = None if self.labels is None else self.labels.labels_of(target, measure.name)
+        if self.labels is None or labels is None or not has_statistics(measure.declaration):
+            return None
+        clusters = None if self.clusters is None else self.clusters.codes
+        recorded = list(self.labels.recorded(measure.name))
+        for other in self.targets:
+            if other != target:
+                recorded += labeled_verdicts(
+                    self.tallies[other, measure.name], self.labels.labels_of(other, measure.name) or {}
+                )
+        return judged_target(self.tallies[target, measure.name], measure.declaration, labels, recorded, clusters)
+
+    def _judge_metrics(self, target: str) -> tuple[Metric, ...]:
+        """What people's labels say of the judges of a target."""
+        return tuple(
+            metric
+            for measure in self.measures
+            if (judged := self.judged(target, measure)) is not None
+            for metric in judge_metrics(measure.name, measure.declaration, judged)
+        )
 
     @property
     def quality_measures(self) -> tuple[Measure, ...]:
@@ -419,8 +458,18 @@ class Summary:
         return tuple(metric for metrics in result.values() for metric in metrics)
 
     def all_metrics(self, target: str) -> tuple[Metric, ...]:
-        """The metrics over all samples, then those of the slices."""
-        return (*self.metrics(target), *self.sliced(target))
+        """The metrics over all samples with those of labels, then those of the slices."""
+        return (*self.metrics(target), *self._judge_metrics(target), *self.sliced(target), *self._judged_slices(target))
+
+    def _judged_slices(self, target: str) -> Iterator[Metric]:
+        """The corrected metric of each slice."""
+        for measure in self.measures if self.slices else ():
+            if (judged := self.judged(target, measure)) is None:
+                continue
+            for column, groups in self.slices.items():
+                for code, text in sorted(enumerate(groups.texts), key=lambda each: each[1]):
+                    part = judged.in_group(groups.codes, code)
+                    yield next(judge_metrics(measure.name, measure.declaration, part, where={column: text}))
 
     def _reduced_measures(self) -> Iterator[tuple[Measure, Reducer, tuple[str, ...]]]:
         """Each measure with its primary reducer and its aggregates, then with each other reducer and the mean."""
@@ -504,11 +553,12 @@ def summarize(
     streaming: bool = False,
     design: Design | None = None,
     samples: int | None = None,
+    labels: LabelSource | None = None,
 ) -> Summary:
     """The summary of `rows`: one pass, in any order. `samples` is how many the dataset has, if it is known."""
     design = design or Design()
     population = replace(Population.of(design), count=samples)
-    summary = Summary(tuple(measures), tuple(targets), epochs, streaming, design, population)
+    summary = Summary(tuple(measures), tuple(targets), epochs, streaming, design, population, labels=labels)
     for row in rows:
         summary.add(row)
     return summary

@@ -273,6 +273,7 @@ class ScorerSpec:
     version: str | None = key("Version of the scorer; a new one makes old scores incomparable")
     on_no_answer: NoAnswer = key("How a missing answer counts", default="unscored")
     extract: Any = key("Part of the output to score: a step such as {json: $.answer}, or a list of steps")
+    labels: str | Mapping[str, str] | None = key("People's labels of its scores: a CSV file, or {column: NAME}")
     key_path: KeyPath = ()
 
 

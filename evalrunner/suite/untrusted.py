@@ -269,6 +269,9 @@ class _Audit:
         for model in (spec.judge, spec.model):
             if isinstance(model, ModelSpec):
                 self.judges(model)
+        labels = spec.labels if isinstance(spec, ScorerSpec) else None
+        if isinstance(labels, str) and (refusal := self.restrictions.path_refusal(labels, self.folder)) is not None:
+            self.refuse((*path, "labels"), f"{labels!r} {refusal}", advice="copy it into the folder")
         if isinstance(spec, ScorerSpec) and is_negation(spec.type):
             spec = replace(spec, type=spec.type.removeprefix(NEGATION))
         if spec.type == "mlflow":
