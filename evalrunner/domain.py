@@ -110,7 +110,7 @@ class Completion:
     `reasoning_tokens` are the output tokens spent on it. `unknown_finish_reason` is the provider's word where it is
     none of the known ones, "" where a reply states none. `filter_message` is what the filter says, `extracted` what the
     target extracts; `extract_failed`: too slowly. `turns` are those of a conversation, each with `input`, `output` and
-    its numbers; the others are sums.
+    its numbers; the others are sums. `user_calls` are those of a simulated user, in no other number.
     """
 
     text: str
@@ -135,6 +135,7 @@ class Completion:
     extract_problem: str | None = None
     extract_failed: bool = False
     turns: tuple[Mapping[str, Any], ...] = ()
+    user_calls: tuple[JudgeCall, ...] = ()
 
     @property
     def answered(self) -> bool:
@@ -169,7 +170,7 @@ class Failure:
     `fatal` marks permanent failures: a rejected API key, an unknown model, an unknown host. `retry_after_s` is the wait
     that the server requested. `overloaded`: this process had too many requests in flight, so fewer are sent. `no_tools`:
     the server says that it knows no tools, or that none can be forced; `no_format`: that it knows no structured output, or
-    not this schema.
+    not this schema. `of_user`: the simulated user failed, which says nothing about the target.
     """
 
     kind: FailureKind
@@ -182,6 +183,7 @@ class Failure:
     overloaded: bool = False
     no_tools: bool = False
     no_format: bool = False
+    of_user: bool = False
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"

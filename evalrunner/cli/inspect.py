@@ -128,6 +128,7 @@ async def _plan_lines(plan: Plan, *, show: int, offline: bool, runs: Path) -> As
     prices = ModelPrices(
         {name: known for (side, name), known in plan.prices.items() if side == "targets"},
         {name: known for (side, name), known in plan.prices.items() if side == "judges"},
+        {name: known for (side, name), known in plan.prices.items() if side == "users"},
     )
     for line in render_estimates(await estimate(plan, prices, is_cached=plan.calls.is_cached)):
         yield line

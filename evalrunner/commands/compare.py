@@ -184,7 +184,7 @@ def _judges(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
     names: dict[str, dict[str, None]] = {}
     for run in runs:
         for scorer, judge in run.record.judges.items():
-            if judge.role == "model":
+            if judge.role != "judge":
                 continue  # it gives no opinion that could favor its own family
             names.setdefault(scorer, {}).update(dict.fromkeys([judge.name, judge.model, *judge.served_models]))
     return {scorer: tuple(each) for scorer, each in names.items()}

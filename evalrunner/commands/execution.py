@@ -19,8 +19,9 @@ from evalrunner.clock import CLOCK
 from evalrunner.datasets.stdin import store_stdin
 from evalrunner.domain import EpochVariance, Metric, Reporter, Row
 from evalrunner.engine.deprecation import deprecation_notices
+from evalrunner.engine.jobs import remaining_jobs
 from evalrunner.engine.label_assembly import label_matcher
-from evalrunner.engine.plan import Job, Plan, add_spent, remaining_jobs
+from evalrunner.engine.plan import Job, Plan
 from evalrunner.engine.result import (
     RowUsage,
     RunResult,
@@ -36,6 +37,7 @@ from evalrunner.engine.result import (
     stopped_early,
 )
 from evalrunner.engine.runner import RunState, run_plan
+from evalrunner.engine.spending import add_spent
 from evalrunner.errors import NotStartedError, RunError, exhausted
 from evalrunner.redact import redact
 from evalrunner.reports.outputs import open_outputs
@@ -205,7 +207,7 @@ class Execution:
 
     def _spent(self) -> dict[Side, float]:
         """The cost of the rows of a resumed run; counted only if there is a cost cap."""
-        spent: dict[Side, float] = {"targets": 0.0, "judges": 0.0}
+        spent: dict[Side, float] = {"targets": 0.0, "judges": 0.0, "users": 0.0}
         if self.resume_state is not None and self.plan.suite.run.max_cost is not None:
             for row in finished_rows(self.folder.path, self.resume_state.finished):
                 add_spent(row, spent)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from evalrunner.engine.plan import Plan, count_remaining_jobs
+from evalrunner.engine.jobs import count_remaining_jobs
+from evalrunner.engine.plan import Plan
 from evalrunner.errors import RunError, SuiteError
 from evalrunner.runs.folder import LOCK_FILE, ROWS_FILE, RunFolder, find_run
 from evalrunner.runs.provenance import differences

@@ -18,7 +18,7 @@ from evalrunner.capabilities import Preparable
 from evalrunner.datasets.resolve import open_dataset
 from evalrunner.datasets.selection import EVERYTHING, Subset
 from evalrunner.datasets.source import SampleSource
-from evalrunner.domain import Sample, Scorer, Target
+from evalrunner.domain import Sample, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
 from evalrunner.engine.check_assembly import (
@@ -29,6 +29,7 @@ from evalrunner.engine.check_assembly import (
     known_models,
     planned_checks,
 )
+from evalrunner.engine.conversation_assembly import ConversationAssembly
 from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck, conversations_of, foreign_baselines
 from evalrunner.engine.destinations import destinations_of
 from evalrunner.engine.failed_samples import FailedSamples
@@ -76,7 +77,6 @@ from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, Ru
 from evalrunner.suite.validate import check_options
 from evalrunner.suite.yaml import Document, dotted
 from evalrunner.targets.command import CommandTarget
-from evalrunner.targets.conversation import Conversation
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 from evalrunner.templates import PromptError
 
@@ -338,19 +338,14 @@ class Assembler:
         return self._guard(spec.key_path, lambda: call_factory(factory, options, self._context(suite, spec.args)))
 
     def _targets(self, suite: Suite, calls: MiddlewareStack) -> Iterator[PlannedTarget]:
+        conversations = ConversationAssembly(suite, self.document, self.limits)
+        if self.stored is None:
+            conversations.open_user(calls, partial(self._open, suite), partial(self._add_user, suite.run))
         for spec in suite.targets:
             extract = checked_extract(spec.extract, spec.key_path, self.document.problem, self.limits)
             target = self._target(suite, spec, calls)
             if target is not None:
-                yield replace(target, extract=extract, call=self._conversation(suite, spec, target))
-
-    def _conversation(self, suite: Suite, spec: TargetSpec, target: PlannedTarget) -> Target:
-        """The target, which is asked every turn if the suite has them; one without calls cannot be."""
-        if suite.turns is None or self.stored is not None or isinstance(target.call, RecordedRun):
-            return target.call
-        if isinstance(target.call, RecordedColumn):
-            self.document.problem(spec.key_path, "a column has one answer, and no conversation; remove 'turns'")
-        return Conversation(target.call, suite.turns, spec.reasoning == "strip")
+                yield replace(target, extract=extract, call=conversations.call_of(spec, target))
 
     def _target(self, suite: Suite, spec: TargetSpec, calls: MiddlewareStack) -> PlannedTarget | None:
         if self.stored is not None:
@@ -444,6 +439,11 @@ class Assembler:
     ) -> None:  # fmt: skip
         problem = partial(self.document.problem_at, spec.key_path)
         self.models.append(PlannedModel(name, context, spec, opened, params, problem, chats))
+
+    def _add_user(self, run: RunSpec, label: str, spec: ModelSpec, opened: EndpointHandle) -> CallContext:
+        context = _call_context(label, "users", opened, spec.pace, run)
+        self._add_model(label, context, spec, opened, spec.params)
+        return context
 
     def _prompt(self, spec: PromptSpec | None) -> Prompt | None:
         return PromptAssembly(self.document, self.spool, self.limits, self.shots).prompt(spec)

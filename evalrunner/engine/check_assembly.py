@@ -118,6 +118,7 @@ def assemble_checks(
         places=lambda path: document.problem_at(path, "").where,
         taken={**taken, NAME: "the scorer of all checks", SHARE: "the part checks/share"},
         turns=suite.turns,
+        max_turns=None if suite.user is None else suite.user.max_turns,
     )
     checks.use(suite.checks, document.problem)
     return checks

@@ -86,6 +86,8 @@ def destinations_of(
             variables = variables_of(public_path(str(target.public.get("url", ""))))
             secrets = (*(f"{name} (url)" for name in variables), *_in_headers(target.public.get("headers")))
             yield Destination(_origin(url), purpose, secrets, (*target.key_path, "url"))
+    if suite.user is not None:
+        yield from _of_model(suite.user.model, suite.user.model.params, "simulated user", document)
     judges: dict[int, tuple[ModelSpec, list[str]]] = {}
     for scorer in suite.scorers:
         if (judge := scorer.judge or suite.judge) is not None:
@@ -244,6 +246,8 @@ def _files(suite: Suite, document: Document) -> Iterator[tuple[Path, str]]:
     judges = {id(spec): spec for spec in asked if isinstance(spec, ModelSpec)}
     for judge in (member for spec in judges.values() for member in spec.members):
         yield from _of_transport(judge.pace.transport, f"judge {judge.name}")
+    if suite.user is not None:
+        yield from _of_transport(suite.user.model.pace.transport, "simulated user")
     for scorer in suite.scorers:
         if scorer.model is not None:
             yield from _of_transport(scorer.model.pace.transport, f"model of {scorer.name}")

@@ -26,6 +26,7 @@ from evalrunner.scorers.judge_calibration import check_stages, example_sample
 from evalrunner.storage import dict_or_text
 from evalrunner.targets.conversation import Conversation
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
+from evalrunner.targets.simulated_user import LABEL, SimulatedUser
 
 IsCached: TypeAlias = Callable[[Endpoint, Request], bool]
 """Whether the answer of an endpoint to a request is in the cache."""
@@ -33,10 +34,11 @@ IsCached: TypeAlias = Callable[[Endpoint, Request], bool]
 
 @dataclass(frozen=True, slots=True)
 class ModelPrices:
-    """The prices of models: of targets by their name, of judges by the name of their scorer."""
+    """The prices of models: of targets by their name, of judges by the name of their scorer, of the simulated user."""
 
     targets: Mapping[str, KnownPrice] = field(default_factory=dict)
     judges: Mapping[str, KnownPrice] = field(default_factory=dict)
+    users: Mapping[str, KnownPrice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Estimate:
     """The estimate of one target or judge. `name` is that of the target or scorer; `model` is None if none is called.
 
     `calls` includes the `checks` of the first stage of the sanity check; `second_checks` are those of its second stage,
-    which may follow. `cached` counts the cached ones of all of them; of a judge only the sanity check can be cached.
+    or the further turns of a conversation with a simulated user, which may follow. `cached` counts the cached ones of all of them; of a judge only the sanity check can be cached.
     `prompt_tokens` are those of `calls` that are not cached. `high_usd` includes the second stage; it is None if it is
     not bounded, both are None if the price is unknown.
     """
@@ -83,14 +85,26 @@ async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsCached | Non
         if scorer.panel is not None
         for session in scorer.sessions
     ]
+    users = _user_counts(plan, prices)
     epochs = plan.suite.run.epochs
     for sample in plan.dataset:
+        for user in users:
+            user.add(sample, epochs)
         for target in targets:
             target.add(sample, epochs)
             length = await target.answer_bytes(sample) if judges else (0, 0)
             for judge in judges if length is not None else ():
                 await judge.count(sample, length or (0, 0), epochs)
-    return (*(target.estimate() for target in targets), *_judge_estimates(judges, cached))
+    others = (user.estimate() for user in users)
+    return (*(target.estimate() for target in targets), *others, *_judge_estimates(judges, cached))
+
+
+def _user_counts(plan: Plan, prices: ModelPrices) -> list[UserCount]:
+    """The count of the simulated user, if there is one."""
+    calls = [target.call for target in plan.targets if isinstance(target.call, Conversation)]
+    if not calls or calls[0].user is None:
+        return []
+    return [UserCount(calls[0], calls[0].user, len(calls), prices.users.get(LABEL, UNKNOWN))]
 
 
 def _count_class(bound: BoundScorer, session: JudgeSession) -> type[_JudgeCount]:
@@ -149,21 +163,25 @@ class _TargetCount:
     def __init__(self, target: PlannedTarget, price: KnownPrice, is_cached: IsCached) -> None:
         self.target = target
         self.turns = target.call.turns if isinstance(target.call, Conversation) else None
+        self.user = target.call.user if isinstance(target.call, Conversation) else None
         call = target.call.target if isinstance(target.call, Conversation) else target.call
         self.call = call if isinstance(call, PromptedTarget) else None
         self.price = price if self.call is not None else KnownPrice(FREE, "free")
         self.money = _Money(self.price)
         self.is_cached = is_cached
-        self.calls = self.cached = 0
+        self.calls = self.cached = self.more = 0
 
     def add(self, sample: Sample, epochs: int) -> None:
         turns = read_turns(sample, self.turns) if self.turns is not None else ()
-        self.calls += epochs * max(1, len(turns))
+        most = max(1, len(turns))
+        self.calls += epochs * most
+        if self.user is not None:
+            self.more += epochs * (self.user.max_turns - most)
         if self.call is None:
             return
-        if turns:  # later prompts hold answers, whose length is not known
+        if turns or self.user is not None:  # later prompts hold answers, whose length is not known
             self.money.add(sum(map(_size, turns)) / BYTES_PER_TOKEN, None, epochs)
-            self.money.add(0, None, epochs * (len(turns) - 1))
+            self.money.add(0, None, epochs * (most - 1))
             return
         messages = self.call.prompt.render(sample)
         requests = [Request(self.call.model, messages, self.call.params, epoch=epoch) for epoch in range(1, epochs + 1)]
@@ -190,8 +208,45 @@ class _TargetCount:
         model = self.target.model if self.call is not None else None
         tokens = round(self.money.tokens)
         return Estimate(
-            "targets", self.target.name, model, self.calls, 0, self.cached, tokens, *self.money.ends(), self.price
-        )
+            "targets", self.target.name, model, self.calls, 0, self.cached, tokens, *self.money.ends(), self.price,
+            self.more,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class UserCount:
+    """The calls of the simulated user, who speaks to each of `targets` targets. The first message is the same for all."""
+
+    conversation: Conversation
+    user: SimulatedUser
+    targets: int
+    price: KnownPrice
+    calls: int = 0
+    more: int = 0
+    tokens: float = 0.0
+
+    def add(self, sample: Sample, epochs: int) -> None:
+        """Add the fewest and the most messages of a sample, and the decisions whether its conversations have ended."""
+        script = self.conversation.scripted(sample)
+        free = self.user.max_turns - len(script)
+        least = 0 if script or not free else 1
+        decided = self.user.max_turns - max(1, len(script)) if self.user.script.condition is not None else 0
+        self.calls += epochs * least
+        self.more += epochs * (self.targets * (free + decided) - least)
+        row = self.user.for_row(sample, 1, "")
+        self.tokens += epochs * least * text_bytes(row.opening()) / BYTES_PER_TOKEN
+
+    def estimate(self) -> Estimate:
+        """The calls of all samples. The cost has no upper end: later requests hold answers."""
+        price = self.price.price
+        low = None if price is None else (
+            self.tokens * price.input_usd_per_token + self.calls * price.output_usd_per_token
+        )  # fmt: skip
+        high = 0.0 if price is not None and price.free else None
+        return Estimate(
+            "users", LABEL, self.user.name, self.calls, 0, 0, round(self.tokens), low, high, self.price, self.more,
+            role="user",
+        )  # fmt: skip
 
 
 class _JudgeCount:

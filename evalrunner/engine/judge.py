@@ -19,8 +19,8 @@ from evalrunner.suite.schema import JudgeCheckMode
 if TYPE_CHECKING:
     from evalrunner.scorers.judge_calibration import JudgeCheck
 
-JudgeRole: TypeAlias = Literal["judge", "model"]
-"""What a scorer asks: a judge that chats, or a model that embeds or moderates."""
+JudgeRole: TypeAlias = Literal["judge", "model", "user"]
+"""What a scorer asks: a judge that chats, or a model that embeds or moderates. A simulated user is asked by no scorer."""
 
 
 @dataclass(slots=True)

@@ -39,6 +39,10 @@ def texts_that_name_columns(suite: Suite) -> Iterator[str]:
     for prompt in (suite.prompt, *(target.prompt for target in suite.targets)):
         for part in prompt.parts if prompt is not None else ():
             yield from [part.template] if part.role == MESSAGES else TEMPLATE_CODE.findall(part.template)
+    if suite.user is not None:
+        stop = suite.user.stop_when
+        for text in (suite.user.goal, suite.user.persona, None if stop is None else stop.condition):
+            yield from _codes(text or "")
     options = [
         *((spec.options, spec.args) for spec in suite.targets),
         *((spec.options, spec.args) for spec in suite.scorers),

@@ -19,7 +19,7 @@ from evalrunner.baselines.file import Baseline, RunRef, SampleKey
 from evalrunner.datasets.columns import CHECKS, digest_line
 from evalrunner.datasets.selection import Shard
 from evalrunner.datasets.source import SampleSource, Scan
-from evalrunner.domain import EMPTY, Cell, Completion, Declaration, Row, Sample, Target, row_name
+from evalrunner.domain import EMPTY, Cell, Declaration, Row, Sample, Target, row_name
 from evalrunner.endpoints.factory import EndpointHandle
 from evalrunner.endpoints.pricing import KnownPrice, PriceBook, PricedEndpoint, WorstCase, check_cap
 from evalrunner.engine.failed_samples import FailedSamples
@@ -38,7 +38,6 @@ from evalrunner.runs.provenance import (
     TargetProvenance,
 )
 from evalrunner.runs.record import LookRecord
-from evalrunner.runs.row_log import FinishedRows, row_at
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.scorers.extraction import Extract
 from evalrunner.spelling import exact_json
@@ -46,8 +45,10 @@ from evalrunner.stats.summary import Design, Measure, Population
 from evalrunner.suite.environment import has_variable
 from evalrunner.suite.models import default_name
 from evalrunner.suite.schema import DatasetSpec, ModelSpec, ScorerSpec, Suite, TargetSpec
+from evalrunner.suite.user import user_options
 from evalrunner.suite.yaml import Document
 from evalrunner.targets.command import program_files
+from evalrunner.targets.conversation import Conversation
 from evalrunner.targets.recorded import RecordedRun
 from evalrunner.user_code import code_files, loaded_name
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from evalrunner.engine.panel import JudgePanel
     from evalrunner.labels.match import ScorerLabels
     from evalrunner.middleware.budget import Side
+    from evalrunner.targets.simulated_user import SimulatedUser
 
 
 SELECTION = ("shuffle", "offset", "limit", "sample", "by")  # keys of a dataset
@@ -293,9 +295,9 @@ class Plan:
         return tuple(measure for scorer in self.scorers for measure in scorer.measures)
 
     @property
-    def judges(self) -> Mapping[str, JudgeSession]:
-        """The judges and models of all scorers by their labels."""
-        return {judge.label: judge for scorer in self.scorers for judge in scorer.sessions}
+    def judges(self) -> Mapping[str, JudgeSession | SimulatedUser]:
+        """The judges and models of all scorers by their labels, then the simulated user."""
+        return _sessions(self.targets, self.scorers)
 
     def jobs(self) -> Iterator[Job]:
         """Every row to produce, lazily. Targets are interleaved, so that a slow hour affects all of them alike."""
@@ -360,13 +362,6 @@ def _priced(known: KnownPrice, endpoint: Any) -> PricedEndpoint:
     return PricedEndpoint(endpoint, known)
 
 
-def add_spent(row: Row, spent: dict[Side, float]) -> None:
-    """Add the cost of a row of the row log."""
-    if isinstance(row.answer, Completion):
-        spent["targets"] += row.answer.cost_usd or 0.0
-    spent["judges"] += sum(call.cost_usd or 0.0 for cell in row.cells.values() for call in cell.calls)
-
-
 def provenance_of(
     suite: Suite,
     scan: Scan,
@@ -381,9 +376,9 @@ def provenance_of(
         dataset=DatasetProvenance(
             digest=scan.digest, rows=scan.count, **_selection(suite.dataset), **_part(scan, shard)
         ),
-        targets={target.name: _target(target, specs[target.name], suite.folder, suite.turns) for target in targets},
+        targets={target.name: _target(target, specs[target.name], suite) for target in targets},
         scorers={name: part for scorer in scorers for name, part in _scorer_with_parts(scorer, suite.folder)},
-        judges={judge.label: _judge(judge) for scorer in scorers for judge in scorer.sessions},
+        judges={label: _judge(judge) for label, judge in _sessions(targets, scorers).items()},
         seed=suite.run.seed,
         epochs=suite.run.epochs,
     )
@@ -450,14 +445,15 @@ def _selection(spec: DatasetSpec) -> dict[str, Any]:
     return {"columns": columns, "where": plain(dict(spec.where)), **{name: getattr(spec, name) for name in SELECTION}}
 
 
-def _target(target: PlannedTarget, spec: TargetSpec, folder: Path, turns: str | None) -> TargetProvenance:
+def _target(target: PlannedTarget, spec: TargetSpec, suite: Suite) -> TargetProvenance:
+    folder = suite.folder
     if spec.type is None:
         return TargetProvenance(
             type=target.kind,
             model=target.model,
             host=target.host,
             params=plain(dict(target.params)),
-            options=_changed_answers(spec, turns) or None,
+            options=_changed_answers(spec, suite) or None,
             prompt=None if target.prompt is None else _templates(target.prompt.parts),
             prompt_digest=None if target.prompt is None else target.prompt.digest,
             prompt_name=spec.prompt_name,
@@ -468,7 +464,7 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path, turns: str | 
         options["env"] = spec.public["env"]
     if isinstance(target.call, RecordedRun):
         options["run"] = target.call.run  # `last` would be another run when this one is resumed
-    options.update(_changed_answers(spec, turns))
+    options.update(_changed_answers(spec, suite))
     return TargetProvenance(
         type=spec.type,
         model=target.model,  # an alias is resolved to its version
@@ -483,10 +479,11 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path, turns: str | 
     )
 
 
-def _changed_answers(spec: TargetSpec, turns: str | None) -> dict[str, Any]:
+def _changed_answers(spec: TargetSpec, suite: Suite) -> dict[str, Any]:
     """How a target changes answers before they are scored, as options of its provenance."""
     reasoning: dict[str, Any] = {"reasoning": spec.reasoning} if spec.reasoning != "strip" else {}
-    reasoning |= {"turns": turns} if turns is not None else {}
+    reasoning |= {} if suite.turns is None else {"turns": suite.turns}
+    reasoning |= {} if suite.user is None else {"user": user_options(suite.user)}
     return reasoning if spec.extract is None else {**reasoning, "extract": plain(spec.extract)}
 
 
@@ -541,7 +538,17 @@ def _of_declaration(declaration: Declaration, type: str, on_no_answer: str, **gi
     )
 
 
-def _judge(session: JudgeSession) -> JudgeProvenance:
+def _sessions(
+    targets: Sequence[PlannedTarget], scorers: Sequence[PlannedScorer]
+) -> dict[str, JudgeSession | SimulatedUser]:
+    asked: dict[str, JudgeSession | SimulatedUser] = {
+        judge.label: judge for scorer in scorers for judge in scorer.sessions
+    }
+    users = (target.call.user for target in targets if isinstance(target.call, Conversation))
+    return asked | {user.label: user for user in users if user is not None}
+
+
+def _judge(session: JudgeSession | SimulatedUser) -> JudgeProvenance:
     return JudgeProvenance(
         name=session.name,
         model=session.model,
@@ -573,28 +580,3 @@ def _files(references: Iterable[str], folder: Path) -> dict[str, str]:
             except OSError:
                 continue  # not a file, or not readable
     return digests
-
-
-def remaining_jobs(
-    jobs: Iterable[Job], finished: FinishedRows, folder: Path, *, retry_errors: bool = False
-) -> Iterator[Job]:
-    """The jobs without a finished row, lazily and in order; finished rows are skipped without reading them.
-
-    `retry_errors` adds jobs whose call failed, as a new attempt, and jobs with cells in error, with their stored row and
-    the scorers to call again. `folder` is that of the run. Raises RunError if a row that is needed cannot be read.
-    """
-    for job in jobs:
-        entry = finished.find(job.sample.id, job.target.name, job.epoch)
-        if entry is None:
-            yield job
-        elif retry_errors and entry.failed:
-            yield replace(job, attempt=entry.attempt + 1)
-        elif retry_errors and entry.errors:
-            stored = row_at(folder, entry.offset)
-            yield replace(job, attempt=entry.attempt, stored=stored, scorers=entry.errors)
-
-
-def count_remaining_jobs(rows: int, finished: FinishedRows, *, retry_errors: bool = False) -> int:
-    """How many jobs `remaining_jobs` yields for a plan with that number of rows."""
-    again = finished.failed + finished.in_error if retry_errors else 0
-    return max(0, rows - len(finished)) + again

@@ -15,14 +15,23 @@ import math
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalrunner.domain import Cell, Completion, EpochVariance, Failure, FailureKind, GateResult, Metric, Row
+from evalrunner.domain import (
+    Completion,
+    EpochVariance,
+    Failure,
+    FailureKind,
+    GateResult,
+    JudgeCall,
+    Metric,
+    Row,
+)
 from evalrunner.engine.plan import NOT_CHECKED, Plan, served_provenance, tested_provenance
 from evalrunner.engine.runner import RunState, ended_in_error
 from evalrunner.formatting import counted, number
@@ -55,6 +64,7 @@ if TYPE_CHECKING:
     from evalrunner.compare.result import Comparison
     from evalrunner.engine.judge import JudgeSession
     from evalrunner.gates.sequential import RunMonitor
+    from evalrunner.targets.simulated_user import SimulatedUser
 
 PACKAGES = ("evalrunner", "autoevals", "litellm", "xllamacpp", "alt-profanity-check", "scikit-learn")
 
@@ -184,7 +194,7 @@ def decided_record(plan: Plan, usage: RowUsage, rows: int, monitor: RunMonitor |
     """What was saved because the gates are decided; None if all rows were run, or if something else ended the run."""
     if monitor is None or rows >= plan.rows or plan.calls.stop.count:
         return None
-    costs = [part.cost_usd for part in (*usage.targets.values(), *usage.judges.values())]
+    costs = [part.cost_usd for part in (*usage.targets.values(), *usage.judges.values(), usage.user)]
     saved = math.fsum(costs) / rows * (plan.rows - rows) if rows else 0.0
     return DecidedRecord(rows=rows, rows_planned=plan.rows, saved_usd=saved or None, units=monitor.units)
 
@@ -263,7 +273,7 @@ def _counted_parts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _sanity_check(judge: JudgeSession) -> SanityCheckRecord | None:
+def _sanity_check(judge: JudgeSession | SimulatedUser) -> SanityCheckRecord | None:
     check = judge.check
     if check is None:
         return None
@@ -405,6 +415,7 @@ class RowUsage:
     targets: dict[str, Usage]
     judges: dict[str, Usage]
     counts: dict[str, RowCounts]
+    user: Usage = field(default_factory=Usage)
     in_error: int = 0
     errors: ErrorSummary = field(default_factory=ErrorSummary)
 
@@ -429,8 +440,10 @@ class RowUsage:
         target = self.targets.get(row.target)
         if target is not None and _was_called(row.answer):
             target.add(row.answer)
+        if isinstance(row.answer, Completion):
+            _add_calls(self.user, row.answer.user_calls)
         for name, usage in self.judges.items():
-            _add_calls(usage, row.cells[name])
+            _add_calls(usage, row.cells[name].calls)
 
     def of_target(self, name: str) -> Usage:
         """The totals of a target; zero for one that is not called over the network."""
@@ -438,11 +451,13 @@ class RowUsage:
 
 
 def _was_called(answer: Completion | Failure) -> bool:
-    return answer.kind not in NOT_CALLED if isinstance(answer, Failure) else not answer.cached
+    if isinstance(answer, Failure):
+        return answer.kind not in NOT_CALLED and not answer.of_user
+    return not answer.cached
 
 
-def _add_calls(usage: Usage, cell: Cell) -> None:
-    for call in cell.calls:
+def _add_calls(usage: Usage, calls: Iterable[JudgeCall]) -> None:
+    for call in calls:
         if call.cached:
             continue
         usage.add(

@@ -72,7 +72,7 @@ class RowChecks:
 
     `places` says where a check of the suite is. `allows_code`: rows may name user-defined code, as the suite may.
     `taken` are the names of other metrics. `names` and `judges` are what the samples so far have.
-    `turns` is the column of a conversation.
+    `turns` is the column of a conversation, `max_turns` how long one with a simulated user can be.
     """
 
     instances: ScorerInstances
@@ -83,6 +83,7 @@ class RowChecks:
     places: Callable[[KeyPath], str]
     taken: Mapping[str, str] = field(default_factory=dict)
     turns: str | None = None
+    max_turns: int | None = None
     suite: CompiledChecks = CompiledChecks()
     names: dict[str, None] = field(default_factory=dict)
     present: bool = False
@@ -305,8 +306,12 @@ class RowChecks:
         turn = leaf.spec.turn
         if turn is None:
             return
+        if self.max_turns is not None:
+            if turn > self.max_turns:
+                raise CheckProblem(f"turn is {turn}, but max_turns of the user is {self.max_turns}")
+            return
         if self.turns is None:
-            raise CheckProblem("'turn' is for conversations; set 'turns' in the suite")
+            raise CheckProblem("'turn' is for conversations; set 'turns' or 'user' in the suite")
         if not leaf.of_suite:
             try:
                 count = len(read_turns(sample, self.turns))

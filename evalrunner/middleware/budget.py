@@ -25,8 +25,8 @@ from evalrunner.formatting import money
 from evalrunner.middleware.deadline import StopSignal, pause_deadline
 from evalrunner.storage import open_file
 
-Side: TypeAlias = Literal["targets", "judges"]
-SIDES: tuple[Side, ...] = ("targets", "judges")
+Side: TypeAlias = Literal["targets", "judges", "users"]  # users: simulated ones
+SIDES: tuple[Side, ...] = ("targets", "judges", "users")
 LEDGER_FILE = "spend.jsonl"
 MAX_LINE_BYTES = 1_000_000
 

@@ -44,7 +44,7 @@ class CircuitBreaker:
             self._any_answer = True
             self.consecutive_failures = 0
             return
-        if answer.kind not in PROVIDER_FAILURES:
+        if answer.kind not in PROVIDER_FAILURES or answer.of_user:
             return
         if answer.kind == "bad_request" and self._any_answer and not answer.fatal:  # others were fine: the row's own
             return

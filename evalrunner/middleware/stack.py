@@ -116,7 +116,7 @@ class MiddlewareStack:
         if mode != "off":
             users = ResponseCache(self.user_cache, self.notices.append)
             own = users if mode == "all" else ResponseCache(folder / CACHE_FILE, self.notices.append, exclusive=True)
-            self._stores = {"targets": own, "judges": users}
+            self._stores = {"targets": own, "judges": users, "users": users}
         for wrapped in self._wrapped:
             wrapped.inner = self._around(wrapped.inner, wrapped.context, run_id)
 
@@ -169,7 +169,8 @@ class MiddlewareStack:
             draw=random.Random(f"{self.run.seed} {context.label}"),
             on_retry=context.tally.count_retry,
         )
-        memory = self._memory if context.side == "judges" else None  # no judge is asked the same question twice
+        # no judge is asked the same question twice; equal histories get the same message of a simulated user
+        memory = None if context.side == "targets" else self._memory
         store: AnswerStore | None = self._stores.get(context.side) or memory
         if store is None:
             return wrapped

@@ -175,7 +175,10 @@ def run_metrics(stored: StoredRun) -> Values:
         prefix = f"{legal_step(name)}/" if several else ""
         values.update((f"{prefix}{key}"[-250:], value) for key, value in target_metrics(overall).items())
     values.update(_usage("usage/targets", [target.usage for target in stored.run.targets.values()]))
-    values.update(_usage("usage/judges", [judge.usage for judge in stored.run.judges.values()]))
+    judges = list(stored.run.judges.values())
+    values.update(_usage("usage/judges", [judge.usage for judge in judges if judge.role != "user"]))
+    if users := [judge.usage for judge in judges if judge.role == "user"]:
+        values.update(_usage("usage/user", users))
     values["duration_s"] = stored.run.duration_s or 0.0
     values["rows"] = float(stored.run.rows or 0)
     return values

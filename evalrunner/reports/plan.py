@@ -168,15 +168,13 @@ def render_prompts(plan: Plan, show: int) -> Iterator[str]:
 def render_estimates(estimates: Sequence[Estimate]) -> Iterator[str]:
     """A line for each target and judge, then the totals, then notes on the estimate."""
     for item in estimates:
-        who = (
-            f"target {one_line(item.name, 60)}"
-            if item.side == "targets"
-            else f"{item.role} of {one_line(item.name, 60)}"
-        )
+        who = {"targets": "target ", "users": ""}.get(item.side, f"{item.role} of ") + one_line(item.name, 60)
         yield f"  {who}: {', '.join(_parts(item))}"
     sides = [f"targets {_range(total_of(estimates, 'targets'))}"]
     if any(item.side == "judges" for item in estimates):
         sides.append(f"judges {_range(total_of(estimates, 'judges'))}")
+    if any(item.side == "users" for item in estimates):
+        sides.append(f"simulated user {_range(total_of(estimates, 'users'))}")
     yield f"  cost: {', '.join(sides)}"
     if any(item.price.price is None for item in estimates):
         yield "  note: set unknown prices with prices: {MODEL: {input: …, output: …}}, per million tokens"

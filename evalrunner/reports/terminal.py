@@ -453,15 +453,18 @@ def judge_usage_lines(run: RunView) -> Iterator[str]:
         usage = judge.usage
         cost = None if usage.unpriced_calls else usage.cost_usd
         parts = [
-            f"{judge.role} of {judge.scorer}: {counted(usage.calls, 'call')}{_retries(judge.retries)}",
-            *([f"{usage.output_tokens:,} output tokens"] if judge.role == "judge" else []),
+            f"{judge.owner}: {counted(usage.calls, 'call')}{_retries(judge.retries)}",
+            *([f"{usage.output_tokens:,} output tokens"] if judge.role != "model" else []),
             f"cost {number(cost, 'USD')}",
             *cache_parts(judge.cache),
         ]
         yield " · ".join(parts)
     if run.budget:
         targets, judges, cap = (number(run.budget[side], "USD") for side in ("targets", "judges", "cap"))
-        yield f"spent: at most {targets} on targets and {judges} on judges, of {cap} allowed"
+        spent = f"{targets} on targets and {judges} on judges"
+        if any(judge.role == "user" for judge in run.judges):
+            spent = f"{targets} on targets, {judges} on judges and {number(run.budget['users'], 'USD')} on the user"
+        yield f"spent: at most {spent}, of {cap} allowed"
 
 
 def next_step_lines(run: RunView) -> Iterator[str]:

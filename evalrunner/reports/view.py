@@ -45,7 +45,7 @@ class TargetView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeView:
-    """A scorer's judge: its calls, and how it did on its known answers.
+    """A scorer's judge, or the simulated user: its calls, and how it did on its known answers.
 
     `check` is None where it was not tested. `retries` and `cache` are known of a live run only.
     """
@@ -58,6 +58,11 @@ class JudgeView:
     role: str = "judge"
     retries: int = 0
     cache: CacheTally | None = None
+
+    @property
+    def owner(self) -> str:
+        """`judge of rubric`, `model of similarity`, `simulated user`."""
+        return self.scorer if self.role == "user" else f"{self.role} of {self.scorer}"
 
     @classmethod
     def of(cls, scorer: str, judge: JudgeRecord) -> JudgeView:
@@ -120,7 +125,7 @@ class RunView:
     def conversing(self) -> bool:
         """Whether the targets were asked conversations."""
         targets = {} if self.record is None else self.record.provenance.targets
-        return any("turns" in (target.options or {}) for target in targets.values())
+        return any(not {"turns", "user"}.isdisjoint(target.options or {}) for target in targets.values())
 
     @property
     def headline(self) -> str:

@@ -196,7 +196,10 @@ class Provenance:
 
     def judges_of(self, scorer: str) -> dict[str, JudgeProvenance]:
         """The judges of a scorer by their labels: its name, with that of the judge where it has several."""
-        return {label: judge for label, judge in self.judges.items() if label.partition(" ")[0] == scorer}
+        return {label: judge for label, judge in self._scoring() if label.partition(" ")[0] == scorer}
+
+    def _scoring(self) -> list[tuple[str, JudgeProvenance]]:
+        return [(label, judge) for label, judge in self.judges.items() if judge.role != "user"]
 
 
 EMPTY_PROVENANCE = Provenance(suite="", dataset=DatasetProvenance(digest="", rows=0), targets={}, scorers={})

@@ -293,6 +293,8 @@ def row_to_record(row: Row) -> dict[str, Any]:
         record["failure"] = {"kind": answer.kind, "message": answer.message}
         if answer.status is not None:
             record["failure"]["status"] = answer.status
+        if answer.of_user:
+            record["failure"]["of_user"] = True
     else:
         record["completion"] = _completion_to_record(answer)
     record["cells"] = {name: _cell_to_record(cell) for name, cell in row.cells.items()}
@@ -335,6 +337,8 @@ def _completion_to_record(answer: Completion) -> dict[str, Any]:
         record["extract_failed"] = True
     if answer.turns:
         record["turns"] = answer.turns
+    if answer.user_calls:
+        record["user_calls"] = [_call_to_record(call) for call in answer.user_calls]
     return record
 
 
@@ -380,11 +384,15 @@ def row_from_record(record: Mapping[str, Any]) -> Row:
     answer: Completion | Failure
     if "failure" in record:
         failure = record["failure"]
-        answer = Failure(failure["kind"], failure["message"], failure.get("status"), messages=messages)
+        answer = Failure(
+            failure["kind"], failure["message"], failure.get("status"), messages=messages,
+            of_user=failure.get("of_user", False),
+        )  # fmt: skip
     else:
         completion = dict(record["completion"])
         completion["tool_calls"] = tuple(completion.get("tool_calls", ()))
         completion["turns"] = tuple(completion.get("turns", ()))
+        completion["user_calls"] = tuple(JudgeCall(**call) for call in completion.get("user_calls", ()))
         completion.pop("reasoning_length", None)
         completion["cached_tokens"] = completion.pop("cached_input_tokens", None)
         if record["v"] == 1:

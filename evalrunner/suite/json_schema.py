@@ -27,11 +27,13 @@ from evalrunner.suite.schema import (
     PromptSpec,
     ScorerSpec,
     ShotsSpec,
+    StopSpec,
     Suite,
     TargetSpec,
     ToolsSpec,
     TrackingSpec,
     TransportSpec,
+    UserSpec,
 )
 from evalrunner.suite.scorer_schema import (
     EXTRACT,
@@ -62,6 +64,8 @@ DEFINITIONS: Mapping[Any, str] = {
     FailOnError: "fail_on_error",
     PriceSpec: "price",
     ToolsSpec: "tools",
+    UserSpec: "user",
+    StopSpec: "stop_when",
     TransportSpec: "transport",
     EgressPolicy: "allow_hosts",
 }
@@ -98,11 +102,21 @@ def suite_schema() -> Schema:
             "allow_hosts": {"anyOf": [TEXT, {"type": "array", "items": TEXT}]},
             "price": section_schema(PriceSpec),
             "tools": {"anyOf": [TEXT, {"type": "array", "items": {"anyOf": [TEXT, {"type": "object"}]}}]},
+            "user": _user(),
+            "stop_when": {"anyOf": [TEXT, {**section_schema(StopSpec), "required": ["phrase"]}]},
             "transport": {
                 "anyOf": [section_schema(TransportSpec)["properties"]["type"], section_schema(TransportSpec)]
             },
         },
     }
+
+
+def _user() -> Schema:
+    """A simulated user, which has one model and no panel."""
+    user = section_schema(UserSpec)
+    described = {"description": user["properties"]["model"]["description"]}
+    user["properties"]["model"] = {"anyOf": [TEXT, {"$ref": "#/$defs/model"}], **described}
+    return user
 
 
 def section_schema(kind: Any, form: str | None = None) -> Schema:

@@ -14,7 +14,7 @@ from typing import Any
 
 from evalrunner.errors import SuiteError, nearest
 from evalrunner.redact import register_secrets_of, without_secrets
-from evalrunner.suite import gates, models, sections  # noqa: F401  they register the readers of their keys
+from evalrunner.suite import gates, models, sections, user  # noqa: F401  they register the readers of their keys
 from evalrunner.suite.checks import report_inline_checks
 from evalrunner.suite.environment import suite_environment
 from evalrunner.suite.matrix import combined_targets, selected_items, target_items
@@ -55,7 +55,9 @@ def _public_names(data: Any) -> str:
     if not isinstance(data, Mapping):
         return ""
     targets = data.get("targets")
+    player = data.get("user")
     items = [{"name": data.get("name")}, data.get("target"), data.get("judge")]
+    items += [player.get("model")] if isinstance(player, Mapping) else []
     items += targets if isinstance(targets, list) else []
     texts = [
         item if isinstance(item, str) else item.get(name)
@@ -103,7 +105,7 @@ def read_suite(document: Document) -> Suite | None:
         reader.report((), "needs 'scorers', such as scorers: [exact_match], or checks")
     if not all(fields.get(name) for name in ("dataset", "targets")):
         return None
-    resolved = _resolved(data, fields["targets"], fields.get("judge"))
+    resolved = _resolved(data, fields["targets"], fields.get("judge"), fields.get("user"))
     run = fields.pop("run", RunSpec())
     run = dataclasses.replace(run, egress=run.egress.within(document.hosts))
     dataset = fields["dataset"]
@@ -141,7 +143,7 @@ def _file_name(reader: SectionReader, path: Path) -> str:
     return name
 
 
-def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: Any) -> Mapping[str, Any]:
+def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: Any, user: Any) -> Mapping[str, Any]:
     """The public data of the suite: addresses filled in, API keys as the name of their variable."""
     public = {name: item for name, item in data.items() if name not in ("target", "targets", "judge")}
     public["targets"] = [
@@ -159,6 +161,8 @@ def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: A
     if judge is not None:
         members = [{**one.public, "name": one.name} for one in judge.members]
         public["judge"] = members if judge.others else members[0]
+    if user is not None:
+        public["user"] = {**data["user"], "model": {**user.model.public, "name": user.model.name}}
     if "tracking" in public:
         public["tracking"] = public_tracking(public["tracking"])
     if isinstance(public.get("dataset"), Mapping):

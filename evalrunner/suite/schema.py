@@ -230,6 +230,28 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class StopSpec:
+    """When a conversation with a simulated user ends early: a condition that its model judges, or a phrase."""
+
+    condition: str | None = None
+    phrase: str | None = key("Text that ends the conversation, in a message of either side", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserSpec:
+    """A model that plays the user of conversations. `persona`, `goal` and a condition are templates over the row."""
+
+    goal: str = key("What the user wants; a template over the columns of the row", needed="what the user wants")
+    persona: str | None = key("Who the user is; a template over the columns of the row")
+    model: ModelSpec = key("The model that plays the user", needed="the model that plays the user", path=True)
+    max_turns: int = key(
+        "Maximum turns of a conversation, those of 'turns' included", default=6, minimum=1, maximum=100
+    )
+    stop_when: StopSpec | None = key("Condition that the user's model judges after each answer, or {phrase: …}")
+    key_path: KeyPath = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ToolsSpec:
     """Tools in the format of OpenAI's API."""
 
@@ -534,6 +556,9 @@ class Suite:
         needed="(the system under test), such as target: local/smollm2-135m-instruct",
     )
     turns: str | None = key("Column with the user's messages of a conversation, asked one after the other")
+    user: UserSpec | None = key(
+        "A model that plays the user of conversations: {goal, persona, model, max_turns, stop_when}"
+    )
     params: Mapping[str, Any] = key("Sampling parameters of every target, never of judges", default=EMPTY)
     tools: ToolsSpec | None = key("Tools that every model may call: a JSON or YAML file, or a list of tools and files")
     judge: ModelSpec | None = key("The model that judge scorers ask")

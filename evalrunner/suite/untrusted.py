@@ -200,6 +200,8 @@ def refuse_untrusted(fields: Mapping[str, Any], document: Document, restrictions
         audit.target(target)
     if (judge := fields.get("judge")) is not None:
         audit.judges(judge)
+    if (user := fields.get("user")) is not None:
+        audit.judges(user.model)
     for scorer in fields.get("scorers") or ():
         audit.scorer(scorer)
     if (checks := fields.get("checks")) is not None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample, Scorer
-from evalrunner.engine.plan import Job, PlannedScorer, PlannedTarget, count_remaining_jobs, remaining_jobs
+from evalrunner.engine.jobs import count_remaining_jobs, remaining_jobs
+from evalrunner.engine.plan import Job, PlannedScorer, PlannedTarget
 from evalrunner.engine.runner import RowScorer
 from evalrunner.errors import RunError
 from evalrunner.middleware.deadline import RowDeadline, StopSignal, Timing

@@ -26,6 +26,7 @@ from evalrunner.errors import RunError
 from evalrunner.formatting import plain_text
 from evalrunner.redact import redact, redact_start
 from evalrunner.reports.checks import CheckResult, checks_of
+from evalrunner.reports.conversation import spoken_messages
 from evalrunner.reports.missing import answers_texts
 from evalrunner.reports.verdict_sentence import sentence
 from evalrunner.reports.view import RunView
@@ -377,7 +378,7 @@ class Packer:
     def _answer(self, row: Row, target: int, prompts: list[Any]) -> list[Any]:
         answer = row.answer
         cells = [self._cell(row.cells[name]) if name in row.cells else None for name in self.scorers]
-        messages = self._messages(answer.messages, target, prompts)
+        messages = self._messages(spoken_messages(answer), target, prompts)
         if isinstance(answer, Failure):
             failure = f"{answer.kind}: {answer.message}"
             return [

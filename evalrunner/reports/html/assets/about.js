@@ -15,7 +15,7 @@ function usageSection() {
   ];
   const rows = DATA.targets.map((target, place) => line(targetName(place), modelText(target), target.usage, target, place));
   for (const [scorer, judge] of Object.entries(DATA.judges))
-    rows.push(line(h("span", null, "judge of ", h("span", { class: "mono" }, scorer)), modelText(judge), judge.usage || {}));
+    rows.push(line(judge.role === "user" ? h("span", null, scorer) : h("span", null, "judge of ", h("span", { class: "mono" }, scorer)), modelText(judge), judge.usage || {}));
   const columns = [["Target", ""], ["Model", "wide"], ["Calls", "n"], ["Failed", "n"], ["Input tokens", "n"], ["Output tokens", "n"], ["Cost", "n"], ["Latency p50", "n"], ["p90", "n"], ["p99", "n"], ["Cached", "n"]];
   return section("cost", "Calls, tokens, cost and latency",
     table("Calls, tokens, cost and latency", columns, rows, { class: "stack" }),
