@@ -143,7 +143,7 @@ def _file_name(reader: SectionReader, path: Path) -> str:
     return name
 
 
-def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: Any, user: Any) -> Mapping[str, Any]:
+def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: Any, player: Any) -> Mapping[str, Any]:
     """The public data of the suite: addresses filled in, API keys as the name of their variable."""
     public = {name: item for name, item in data.items() if name not in ("target", "targets", "judge")}
     public["targets"] = [
@@ -161,8 +161,8 @@ def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: A
     if judge is not None:
         members = [{**one.public, "name": one.name} for one in judge.members]
         public["judge"] = members if judge.others else members[0]
-    if user is not None:
-        public["user"] = {**data["user"], "model": {**user.model.public, "name": user.model.name}}
+    if player is not None:
+        public["user"] = {**data["user"], "model": {**player.model.public, "name": player.model.name}}
     if "tracking" in public:
         public["tracking"] = public_tracking(public["tracking"])
     if isinstance(public.get("dataset"), Mapping):

@@ -73,8 +73,8 @@ def budgeted(model: Any, money: Budget, most: float | None = 0.5, side: Any = "t
 def test_cost_recorded_for_each_outcome_of_a_call(tmp_path: Path, answer: Any, spent: float) -> None:
     cap = budget(tmp_path, 1.0)
     assert asyncio.run(budgeted(Model(answer), cap)(ASKED)) == answer
-    assert cap.ledger.spent == {"targets": spent, "judges": 0.0}
-    assert read_ledger(tmp_path)[0].settled == {"targets": spent, "judges": 0.0}
+    assert cap.ledger.spent == {"targets": spent, "judges": 0.0, "users": 0.0}
+    assert read_ledger(tmp_path)[0].settled == {"targets": spent, "judges": 0.0, "users": 0.0}
 
 
 def test_a_canceled_or_crashed_call_counts_its_worst_case_cost(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_canceled_or_crashed_call_counts_its_worst_case_cost(tmp_path: Path) -
         await asyncio.wait({call})
         with pytest.raises(ZeroDivisionError):
             await budgeted(Model(ZeroDivisionError()), cap, side="judges")(ASKED)
-        assert cap.ledger.spent == {"targets": 0.5, "judges": 0.5}
+        assert cap.ledger.spent == {"targets": 0.5, "judges": 0.5, "users": 0.0}
 
     asyncio.run(run())
 
@@ -310,7 +310,7 @@ def test_calls_in_flight_in_a_killed_process_count_their_worst_case_cost(tmp_pat
     total = 0.001 * (created - len(spent.open)) + 0.25 * len(spent.open)
     assert spent.of("judges") == pytest.approx(total)
     again = SpendLedger(tmp_path)
-    assert again.spent == {"targets": 0.0, "judges": pytest.approx(total)}
+    assert again.spent == {"targets": 0.0, "judges": pytest.approx(total), "users": 0.0}
     assert again.reserve("judges", 0.25) == spent.next
 
 
@@ -323,16 +323,24 @@ def test_a_torn_last_ledger_line_is_removed_and_an_invalid_line_is_an_error(tmp_
     assert again.spent["targets"] == 0.25
     again.settle(again.reserve("judges", 0.5), "judges", 0.125)
     again.close()
-    assert read_ledger(tmp_path)[0].settled == {"targets": 0.25, "judges": 0.125}
+    assert read_ledger(tmp_path)[0].settled == {"targets": 0.25, "judges": 0.125, "users": 0.0}
     (tmp_path / LEDGER_FILE).write_bytes(b'{"settle":9,"usd":1}\n' + whole)
     with pytest.raises(RunError, match=r"spend\.jsonl:1: not a ledger line"):
         SpendLedger(tmp_path)
 
 
 def test_spending_without_a_cap_counts_toward_a_later_cap(tmp_path: Path) -> None:
-    assert SpendLedger(tmp_path, before={"targets": 0.5, "judges": 0.25}).spent == {"targets": 0.5, "judges": 0.25}
-    assert SpendLedger(tmp_path, before={"targets": 0.75, "judges": 0.1}).spent == {"targets": 0.75, "judges": 0.25}
-    assert SpendLedger(tmp_path).spent == {"targets": 0.75, "judges": 0.25}
+    assert SpendLedger(tmp_path, before={"targets": 0.5, "judges": 0.25}).spent == {
+        "targets": 0.5,
+        "judges": 0.25,
+        "users": 0.0,
+    }
+    assert SpendLedger(tmp_path, before={"targets": 0.75, "judges": 0.1}).spent == {
+        "targets": 0.75,
+        "judges": 0.25,
+        "users": 0.0,
+    }
+    assert SpendLedger(tmp_path).spent == {"targets": 0.75, "judges": 0.25, "users": 0.0}
 
 
 def test_spending_that_the_ledger_has_is_not_written_again(tmp_path: Path) -> None:

@@ -182,9 +182,9 @@ def test_a_user_without_a_message_is_an_error(answer: Answer, said: str) -> None
 
 
 def test_a_message_that_max_tokens_cuts_is_sent_as_it_is() -> None:
-    with ScriptedServer(lambda request, nth: Answer("I want my", "length")) as player:
-        with ScriptedServer(serve) as server:
-            _, found = run(suite(model(player), model(server), user={"max_turns": 1}))
+    cut = Answer("I want my", "length")
+    with ScriptedServer(lambda request, nth: cut) as player, ScriptedServer(serve) as server:
+        _, found = run(suite(model(player), model(server), user={"max_turns": 1}))
     assert found["c0", "m", 1].answer.turns[0]["input"] == "I want my"
 
 
