@@ -286,6 +286,24 @@ def test_a_changed_user_refuses_a_resume() -> None:
     assert done.returncode == 2 and "persona" in done.stderr + done.stdout
 
 
+def test_stored_conversations_are_scored_compared_and_diffed_without_a_call() -> None:
+    with ScriptedServer(play) as player, ScriptedServer(serve) as server:
+        keys: dict[str, Any] = {"user": {"stop_when": {"phrase": "goodbye"}}}
+        path = suite(model(player), model(server, name="bot"), **keys)
+        before, after = run(path)[0], run(path)[0]
+        ended = {"type": "expr", "name": "ended", "value": "conversation[-1].end == 'phrase'"}
+        suite(
+            model(player), model(server, name="bot"), **keys, scorers=[ended], checks=[{"contains": "Which", "turn": 1}]
+        )
+        calls = player.calls + server.calls
+        scored = evalrun("score", str(before), "--suite", path)
+        compared, changed = (evalrun(name, str(before), str(after)) for name in ("compare", "diff"))
+        assert player.calls + server.calls == calls
+    assert re.search(r"ended +1\.000", scored.stdout) and re.search(r"checks +1\.000", scored.stdout)
+    assert compared.returncode == changed.returncode == 0
+    assert "0 rows changed; 2 unchanged" in changed.stdout
+
+
 @pytest.mark.model
 @pytest.mark.local
 def test_the_embedded_model_plays_the_user() -> None:
