@@ -7,6 +7,7 @@ No code runs. What is undefined because of what the model answered is a `Problem
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -426,9 +427,20 @@ def _find_all(value: Any, pattern: str, *, ignore_case: bool = False) -> list[st
     return compiled.find_all(_text(value, "find_all"), min(1, compiled.compiled.groups))
 
 
-def _json(value: Any) -> Any:
-    """The JSON value of a text, read as `json` is."""
-    return answer_json(_text(value, "json"))
+def _json(value: Any, *, strict: bool = False) -> Any:
+    """The JSON value of a text, read as `json` is; with `strict` only if the whole text is JSON."""
+    text = _text(value, "json")
+    if not strict:
+        return answer_json(text)
+    try:
+        return json.loads(text.strip(" \t\n\r"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return undefined("the text is not JSON", "json")
+
+
+def _refuse_constant(name: str) -> Any:
+    """Raises ValueError for NaN and Infinity, which are no JSON."""
+    raise ValueError(name)
 
 
 def answer_json(text: str) -> Any:

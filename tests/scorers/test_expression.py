@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evalrunner.domain import Cell, Completion, Sample
+from evalrunner.domain import Cell, Completion, Sample, Score
 from evalrunner.limits import TIGHT
 from evalrunner.plugins import PluginContext, main_option_of, own_templates_of
 from evalrunner.scorers.call import BoundScorer, call_sync, cell_without_call, offer
@@ -354,3 +354,16 @@ def test_an_evaluation_is_cheap() -> None:
     for _ in range(2_000):
         scorer.function(ANSWER, sample, completion)
     assert (time.process_time() - start) / 2_000 < 0.0005  # about 0.01 ms on an idle machine
+
+
+@pytest.mark.parametrize(
+    ("output", "lenient", "strict"),
+    [('{"a": 1}', 1.0, 1.0), (' {"a": 1}\n', 1.0, 1.0), ('```json\n{"a": 1}\n```', 1.0, 0.0), ('See {"a": 1}', 1.0, 0.0),
+     ("NaN", 0.0, 0.0), ("none", 0.0, 0.0)],
+)  # fmt: skip
+def test_strict_json_takes_only_a_text_that_is_json_as_a_whole(output: str, lenient: float, strict: float):
+    values = []
+    for value in ("(output|json).a == 1", "(output|json(strict=true)).a == 1"):
+        result = expr(value=value).function(output, Sample("1", ""), Completion(output))
+        values.append(float(result.value if isinstance(result, Score) else result))
+    assert values == [lenient, strict]
