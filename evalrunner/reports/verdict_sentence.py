@@ -63,22 +63,29 @@ def _state(gate: GateResult, count: int) -> str:
     )
 
 
+def _why_no_gates(run: RunView) -> str:
+    record = run.record
+    if record is not None and record.dataset.shard is not None and record.resolved.get("gates"):
+        return "Gates are checked when the shards are merged."
+    return "The suite has no gates."
+
+
 def _without_gates(run: RunView) -> str:
     """`contains is 0.906 (95% CI 0.868–0.934). The suite has no gates.`"""
     values = [(name, metric) for name, metric in _headlines(run) if metric.value is not None]
     if not values:
-        return "The suite has no gates."
+        return _why_no_gates(run)
     if len(run.targets) == 1:
         metric = values[0][1]
         between = (
             f" (95% CI {interval(metric.low, metric.high, beside=(metric.value,))})" if _has_interval(metric) else ""
         )
-        return f"{metric.scorer} is {number(metric.value, metric.unit)}{between}. The suite has no gates."
+        return f"{metric.scorer} is {number(metric.value, metric.unit)}{between}. {_why_no_gates(run)}"
     named = ", ".join(
         f"{one_line(name, 40)} {number(metric.value, metric.unit)}" for name, metric in values[:TARGETS_NAMED]
     )
     more = f", and {counted(len(values) - TARGETS_NAMED, 'more target')}" if len(values) > TARGETS_NAMED else ""
-    return f"{values[0][1].scorer}: {named}{more}. The suite has no gates."
+    return f"{values[0][1].scorer}: {named}{more}. {_why_no_gates(run)}"
 
 
 def _headlines(run: RunView) -> Iterator[tuple[str, Metric]]:

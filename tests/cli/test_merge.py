@@ -79,6 +79,14 @@ def test_shards_have_no_verdict_and_are_no_baselines() -> None:
         assert refused.returncode == 2 and "shard 2/3" in refused.stderr, refused.stderr
 
 
+def test_a_shard_says_when_its_gates_are_checked() -> None:
+    write()
+    shown = " ".join(evalrun("s.yaml", "-q", "--shard", "2/3").stdout.split())
+    assert "Gates are checked when the shards are merged" in shown
+    write(suite=SUITE.replace('gates: [exact_match >= 0.3, "token_f1/v1 >= 0.1"]\n', ""))
+    assert "The suite has no gates" in " ".join(evalrun("s.yaml", "-q", "--shard", "2/3").stdout.split())
+
+
 def test_a_missing_shard_is_named_and_nothing_is_left() -> None:
     write()
     shards = [run("--shard", f"{number}/4") for number in (1, 2, 4)]
