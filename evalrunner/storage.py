@@ -494,7 +494,7 @@ class KeyTable:
 def sorted_places(keys: array[int]) -> array[int]:
     """The places of keys in ascending order of the keys, those of equal ones in their own, in 4 bytes each.
 
-    Sorting a list of places takes 80 bytes a key. Here each block is sorted alone; rows arrive nearly in order, so the
+    A list of places would hold an object for each. Here each block is sorted alone; rows arrive nearly in order, so the
     blocks seldom have to be merged.
     """
     count = len(keys)
