@@ -166,7 +166,7 @@ def main() -> None:
                     f"  {rows:>5} rows, 100 labels, {name:13} covers {coverage.share:6.1%}, error {relative:.3f} of the "
                     f"labels', width {coverage.width / coverage.count:.3f}, none in {coverage.missing}"
                 )
-            raw, corrected = false_better(judge, rows=rows, labels=100, repeats=options.repeats // 4)
+            raw, corrected = false_better(judge, rows=rows, labels=100, repeats=options.repeats)
             print(f"  {rows:>5} rows, biased judge, equal targets: better {raw:.1%} raw, {corrected:.1%} corrected")
 
 

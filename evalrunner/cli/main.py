@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from evalrunner import __version__
-from evalrunner.cli import datasets, doctor, init, inspect, listing, merge, options, run, runs, stored
+from evalrunner.cli import calibrate, datasets, doctor, init, inspect, listing, merge, options, run, runs, stored
 from evalrunner.cli.guard import exit_now, interrupt_on_signals, refuse_exit
 from evalrunner.cli.streams import flush_streams, protect_streams, report
 from evalrunner.errors import EvalrunError, RunError, SuiteError, exhausted
@@ -203,6 +203,7 @@ app.command("track")(stored.track)
 app.command("gate")(run.gate)
 app.command("score")(run.score)
 app.command("merge")(merge.merge)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(stored.baseline, name="baseline")
 
 

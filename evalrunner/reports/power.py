@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,8 @@ from evalrunner.runs.folder import RunFolder, list_runs
 from evalrunner.runs.record import MetricsRecord, RunRecord, TargetMetrics
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.aggregates import PASS_SCORE
+from evalrunner.stats.distributions import normal_quantile
+from evalrunner.stats.hypothesis_tests import POWER_80_FACTOR, samples_to_decide
 from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Population, value_text
 
 MAX_LINES: Final = 6  # targets and values of a slice of one gate
@@ -68,6 +71,19 @@ class EarlierRun:
         return next((metric for metric in metrics if metric.name == gate.metric and metric.slice == wanted), None)
 
 
+def _labels_line(gate: Gate, metric: Metric | None) -> str:
+    """How many labels decide a gate on labels if the last value is the true one."""
+    if metric is None or metric.value is None or metric.low is None or metric.high is None:
+        return "known after a run with at least 20 labels"
+    labels = int((metric.detail or {}).get("labels", metric.n))
+    half = (metric.high - metric.low) / 2 * normal_quantile(gate.spec.confidence or 0.95) / normal_quantile(0.975)
+    rows = samples_to_decide(labels, half=half, estimate=metric.value, bound=gate.spec.bound)
+    if rows.strong is None:
+        return f"no practical number of labels decides if the true value is {number(metric.value)}"
+    enough = max(20, math.ceil(labels * (half / abs(metric.value - gate.spec.bound)) ** 2 * POWER_80_FACTOR))
+    return f"about {_rounded(enough)} labels decide with 80% power if the true value is {number(metric.value)} (last run: {labels:,})"
+
+
 def last_run(suite: str, runs: Path) -> EarlierRun | None:
     """The newest finished run of a suite that can be read."""
     for folder in list_runs(runs):
@@ -95,6 +111,7 @@ class PowerReport:
             known.append(self.last.scores)
         self._pairs: dict[Hashable, EarlierPairs | None] = {}
         self.gates = planned_gates(plan.gates, self.targets, self.population, known)
+        self.resampled = [(gate, target) for gate, target in self.gates if not gate.judged]  # of these scores are known
 
     def gate_lines(self, gate: Gate) -> Iterator[str]:
         """The power of one gate of the suite: for each target and value of a slice, where there are several."""
@@ -122,6 +139,9 @@ class PowerReport:
 
     def _lines(self, gate: Gate, target: str, n: int) -> Iterator[str]:
         family = family_of(gate, [one for one, _ in self.gates])
+        if gate.judged:
+            yield _labels_line(gate, self.last.metric(gate, target) if self.last is not None else None)
+            return
         if gate.spec.baseline is not None:
             power = regression_power(gate, target, n, family=family, earlier=self._earlier_pairs(gate, target))
             yield from regression_lines(power, self.plan.baselines.get(gate.spec.baseline))
@@ -167,10 +187,10 @@ class PowerReport:
 
     def _red_lines(self) -> Iterator[str]:
         accepted = next(iter(self.plan.baselines.values()), None)
-        if not self.gates or (accepted is None and self.last is None):
+        if not self.resampled or (accepted is None and self.last is None):
             return
         ids = [sample.id for sample in self.plan.dataset]
-        unstored = accepted is None or any(gate.measure in ALL_BUILTIN_MEASURES for gate, _ in self.gates)
+        unstored = accepted is None or any(gate.measure in ALL_BUILTIN_MEASURES for gate, _ in self.resampled)
         last = self.last.scores if self.last is not None and unstored else {}
         run = AcceptedRun(ids, self.plan.baselines, last, self.targets, self.population)
 
@@ -178,7 +198,7 @@ class PowerReport:
             earlier = self._earlier_pairs(gate, target)
             return None if earlier is None else earlier.discordance
 
-        resampling = run.resampling(self.gates, discordance, seed=self.plan.design.seed)
+        resampling = run.resampling(self.resampled, discordance, seed=self.plan.design.seed)
         if resampling is None:
             return
         rate = red_rate(resampling)
