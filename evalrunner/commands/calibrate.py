@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from evalrunner.domain import Completion, Metric, Row
+from evalrunner.engine.label_assembly import stored_labels
 from evalrunner.errors import SuiteError, nearest
 from evalrunner.labels.file import Binding, Label, read_labels
 from evalrunner.labels.match import LabelMatcher, ScorerLabels
@@ -109,20 +110,7 @@ def _of_file(run: RunRecord, path: Path) -> dict[str, ScorerLabels]:
 
 def _of_suite(run: RunRecord) -> dict[str, ScorerLabels]:
     """The labels that the suite of a run names."""
-    sources: dict[str, ScorerLabels] = {}
-    for item in run.resolved.get("scorers") or ():
-        given = item.get("labels") if isinstance(item, Mapping) else None
-        if given is None:
-            continue
-        own = [name for name in run.scorers if name in (item.get("name"), item.get("type"))]
-        for name in [*own, *(part for part, one in run.scorers.items() if one.part_of in own)]:
-            binding = Binding.of(run.provenance, name)
-            if isinstance(given, Mapping):
-                sources[name] = ScorerLabels(
-                    f"column {given.get('column')!r}", binding, column=str(given.get("column"))
-                )
-            else:
-                sources[name] = ScorerLabels(str(given), binding, read_labels(run.suite_file.parent / str(given)))
+    sources = stored_labels(run, run.resolved.get("scorers"), run.suite_file.parent)
     if not sources:
         raise SuiteError(
             f"no scorer of run {run.run_id} has labels; name a file: evalrun calibrate RUN --labels labels.csv, or add "

@@ -19,12 +19,14 @@ from evalrunner.baselines.resolve import (
 )
 from evalrunner.domain import GateResult, Row
 from evalrunner.engine.dataset_check import ColumnCheck
+from evalrunner.engine.label_assembly import label_matcher, stored_labels
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.check import BaselineContext, check_gates, run_verdict
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.pairing import CandidateRun
 from evalrunner.gates.sequential import SequentialContext
+from evalrunner.labels.match import LabelMatcher
 from evalrunner.reports.gate_report import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run
 from evalrunner.runs.record import LookRecord, RunRecord, add_look, first_look
@@ -68,7 +70,9 @@ def reevaluate_gates(
         refuse_baselines(specs, document, restrictions, base)
     specs = _with_baseline(specs, baseline)
     document.excluded_targets.update(target_items(data).keys() - set(run.targets))
-    measures, design = run.measures, _design(run, data)
+    labels = stored_labels(run, data.get("scorers"), base, document.restrictions)
+    measures = [dataclasses.replace(measure, labeled=measure.name in labels) for measure in run.measures]
+    design = _design(run, data)
     builder = GateBuilder(
         document,
         [*measures, *builtin_measures(streaming=run.streaming)],
@@ -86,7 +90,7 @@ def reevaluate_gates(
     baselines = resolve_baselines(document, [gate.spec for gate in gates], resolver)
     reject_incompatible(document, gates, baselines, run.provenance)
     document.raise_problems()
-    summary, keys = _summarize_rows(folder, run, document, data, measures, design)
+    summary, keys = _summarize_rows(folder, run, document, data, measures, design, label_matcher(labels))
     candidate = CandidateRun(run.provenance, keys.keys, limited=run.dataset.limit == run.dataset.rows)
     context = BaselineContext(candidate, baselines, random_order=run.dataset.shuffle is not None)
     return _report(folder, run, gates_of, _check(folder, run, gates, summary, context))
@@ -109,6 +113,7 @@ def _summarize_rows(
     data: Mapping[str, Any],
     measures: Sequence[Measure],
     design: Design,
+    labels: LabelMatcher | None,
 ) -> tuple[Summary, SampleKeyIndex]:
     """The metrics of the run's rows, and their keys. Raises SuiteError for slices that the rows cannot have."""
     keys, check = SampleKeyIndex(), _check_of_new_slices(run, data)
@@ -116,7 +121,7 @@ def _summarize_rows(
     rows = _indexed(read_rows(folder.path), keys, check, columns)
     summary = summarize(
         rows, measures, list(run.targets), epochs=run.epochs, streaming=run.streaming, design=design,
-        samples=run.dataset.rows,
+        samples=run.dataset.rows, labels=labels,
     )  # fmt: skip
     check.report(document, tuple(columns))
     document.raise_problems()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalrunner.errors import SuiteError, nearest
 from evalrunner.labels.file import Binding, Label, read_labels
@@ -14,8 +14,10 @@ from evalrunner.stats.corrected import has_statistics
 if TYPE_CHECKING:
     from evalrunner.engine.plan import PlannedScorer
     from evalrunner.runs.provenance import Provenance
+    from evalrunner.runs.record import RunRecord
     from evalrunner.stats.summary import Measure
     from evalrunner.suite.schema import ScorerSpec
+    from evalrunner.suite.untrusted import Restrictions
     from evalrunner.suite.yaml import Document
 
 
@@ -81,3 +83,28 @@ def _refuse_unknown(
 def label_matcher(labels: Mapping[str, ScorerLabels]) -> LabelMatcher | None:
     """A matcher for one pass over rows; None without labels."""
     return LabelMatcher(labels) if labels else None
+
+
+def stored_labels(
+    run: RunRecord, scorers: Any, folder: Path, restrictions: Restrictions | None = None
+) -> dict[str, ScorerLabels]:
+    """The labels that the scorers of a suite, as it is written, name for the scorers of a stored run.
+
+    Raises SuiteError for a file that cannot be read, or that an untrusted suite may not read.
+    """
+    sources: dict[str, ScorerLabels] = {}
+    for item in scorers if isinstance(scorers, list | tuple) else ():
+        given = item.get("labels") if isinstance(item, Mapping) else None
+        if given is None:
+            continue
+        if restrictions is not None and isinstance(given, str) and (no := restrictions.path_refusal(given, folder)):
+            raise SuiteError(f"labels {given!r} {no}; copy it into the folder")
+        own = [name for name in run.scorers if name in (item.get("name") or item.get("type"), *item)]
+        for name in [*own, *(part for part, one in run.scorers.items() if one.part_of in own)]:
+            binding = Binding.of(run.provenance, name)
+            if isinstance(given, Mapping):
+                column = str(given.get("column"))
+                sources[name] = ScorerLabels(f"column {column!r}", binding, column=column)
+            else:
+                sources[name] = ScorerLabels(str(given), binding, read_labels(folder / str(given)))
+    return sources

@@ -124,3 +124,17 @@ def test_mistakes_are_reported_before_the_first_call(tmp_path: Path, gates: str,
     _write(tmp_path, gates=gates, source=source)
     result = _run(tmp_path)
     assert result.returncode == 2 and message in _text(result)
+
+
+def test_gates_on_labels_are_checked_again_on_a_stored_run(tmp_path: Path) -> None:
+    _write(tmp_path, gates="[judge.corrected >= 0.2, judge.kappa >= 0.2]")
+    assert _run(tmp_path).returncode == 0
+    again = evalrun("gate", "last", "--output-dir", str(tmp_path / "runs"))
+    assert again.returncode == 0 and _text(again).count("(60 labels): meets the threshold") == 2
+
+
+def test_a_plan_says_how_many_labels_decide(tmp_path: Path) -> None:
+    _write(tmp_path, gates="[judge.corrected >= 0.46]")
+    _run(tmp_path)
+    plan = evalrun("plan", str(tmp_path / "suite.yaml"), "--output-dir", str(tmp_path / "runs"))
+    assert "labels decide with 80% power" in _text(plan)
