@@ -15,7 +15,20 @@ import typer
 from typer.core import TyperGroup
 
 from evalrunner import __version__
-from evalrunner.cli import calibrate, datasets, doctor, init, inspect, listing, merge, options, run, runs, stored
+from evalrunner.cli import (
+    calibrate,
+    datasets,
+    doctor,
+    importing,
+    init,
+    inspect,
+    listing,
+    merge,
+    options,
+    run,
+    runs,
+    stored,
+)  # fmt: skip
 from evalrunner.cli.guard import exit_now, interrupt_on_signals, refuse_exit
 from evalrunner.cli.streams import flush_streams, protect_streams, report
 from evalrunner.errors import EvalrunError, RunError, SuiteError, exhausted
@@ -189,6 +202,7 @@ app.command("schema")(inspect.schema)
 app.command("list")(listing.list_parts)
 app.add_typer(datasets.datasets, name="datasets")
 app.command("init")(init.init)
+app.command("import")(importing.import_command)
 app.command("doctor")(doctor.doctor)
 app.command("show")(stored.show)
 runs.runs.callback()(runs.list_stored)
