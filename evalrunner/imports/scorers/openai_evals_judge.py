@@ -67,7 +67,7 @@ async def label_model(
         found = matches[0] if len(matches) == 1 else None
     if found is None:
         return Unscored("judge", f"replied without a label: {text[:80]!r}")
-    return Score(float(any(found == label for label in passing_labels)), f"{found}: {text[:500]}")
+    return Score(float(found in set(passing_labels)), f"{found}: {text[:500]}")
 
 
 async def score_model(
