@@ -28,7 +28,7 @@ Factory: TypeAlias = Callable[..., Any]
 MarkedFactory = TypeVar("MarkedFactory", bound=Callable[..., Any])
 
 VARIADIC = frozenset({inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD})
-RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "model", "on_no_answer", "extract", "args"})
+RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "model", "on_no_answer", "extract", "labels", "args"})
 OWN_MODEL = frozenset({"toxicity"})  # scorers whose option `model` is none that is asked over the network
 """Keys of the suite itself besides `type`; options of a factory cannot have these names."""
 

@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from evalrunner.domain import Completion, Metric, Row
+from evalrunner.domain import Completion, Row
 from evalrunner.engine.label_assembly import stored_labels
 from evalrunner.errors import SuiteError, nearest
+from evalrunner.labels.calibration import Calibration, JudgeCalibration, LabelerAgreement, SliceConfusion
 from evalrunner.labels.file import Binding, Label, read_labels
 from evalrunner.labels.match import LabelMatcher, ScorerLabels
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.corrected import JudgedTarget, judge_metrics
-from evalrunner.stats.judge_agreement import BestThreshold, Confusion, JudgedPairs, Rate, auc, best_threshold
+from evalrunner.stats.judge_agreement import JudgedPairs, auc, best_threshold
 from evalrunner.stats.judge_bias import Slope, verbosity_slope
 from evalrunner.stats.summary import Summary, summarize
-
-
-@dataclass(frozen=True, slots=True)
-class SliceConfusion:
-    """The counts of one slice (or of all rows: None) with the agreement there."""
-
-    slice: Mapping[str, str] | None
-    counts: Confusion
-    agreement: Rate
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeCalibration:
-    """What labels say of one scorer on one target. `warnings` name what is wrong with the judge, with the figure."""
-
-    scorer: str
-    target: str
-    metrics: tuple[Metric, ...]
-    raw: float | None
-    slices: tuple[SliceConfusion, ...]
-    length: Slope | None
-    auc: Rate | None
-    threshold: BestThreshold | None
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelerAgreement:
-    """Two labelers of the same answers."""
-
-    scorer: str
-    first: str
-    second: str
-    agreement: Rate
-    kappa: Rate
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """The calibration of a run's judges; `notices` name the labels that were not used."""
-
-    run_id: str
-    suite: str
-    judges: tuple[JudgeCalibration, ...]
-    labelers: tuple[LabelerAgreement, ...]
-    notices: tuple[str, ...]
 
 
 def calibrate(folder: RunFolder, labels: Path | None = None) -> Calibration:

@@ -9,7 +9,7 @@ from evalrunner.formatting import DASH, interval, number, one_line, styled
 from evalrunner.reports.text_table import Column, TextTable
 
 if TYPE_CHECKING:
-    from evalrunner.commands.calibrate import Calibration, JudgeCalibration
+    from evalrunner.labels.calibration import Calibration, JudgeCalibration
     from evalrunner.stats.judge_agreement import Rate
 
 

@@ -99,7 +99,12 @@ def test_a_member_of_a_file_that_is_no_archive_is_an_error() -> None:
         (gzip.compress(zipped({"a.csv": "input\nx\n"})), "is a ZIP archive that is packed again; unpack it"),
         (gzip.compress(bz2.compress(lzma.compress(b"input\nx\n"))), "is packed more than 2 times; unpack it"),
     ],
-    ids=["empty", "spreadsheet", "packed again", "packed three times"],  # gzip writes the time, which would be in the id
+    ids=[
+        "empty",
+        "spreadsheet",
+        "packed again",
+        "packed three times",
+    ],  # gzip writes the time, which would be in the id
 )
 def test_other_archives_are_named(content: bytes, message: str) -> None:
     write("qa.csv.gz", content)
