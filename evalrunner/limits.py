@@ -23,6 +23,8 @@ class Limits:
     """Size of a number that a template computes."""
     record_mb: int = 16
     """Million characters (2**20) of one record; the largest value of the option `max_record_mb` if `fixed`, else its default."""
+    attachment_mb: int = 20
+    """Size of an image, a sound or a file in a message: what most providers take."""
     entries: int = 250_000
     """Files and folders that are looked at for a glob."""
     files: int = 10_000
@@ -36,6 +38,6 @@ class Limits:
 STANDARD: Final = Limits()
 TIGHT: Final = Limits(
     match_s=1.0, template_steps=20_000, template_s=2.0, text=1024 * 1024, items=20_000, bits=4_096,
-    record_mb=4, entries=20_000, files=1_000, fixed=True,
+    record_mb=4, attachment_mb=5, entries=20_000, files=1_000, fixed=True,
 )  # fmt: skip
 """For suites that nobody has read."""

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
+from evalrunner.attachments import AttachmentError, AttachmentReader, check_total
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Message, Request, Sample, row_name
 from evalrunner.errors import nearest
-from evalrunner.formatting import plain_text
+from evalrunner.formatting import one_line, plain_text
 from evalrunner.limits import STANDARD, Limits
 from evalrunner.templates import PromptError, compile_template, name_hint
 
@@ -42,11 +43,39 @@ class ConversationError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """The parts of a message: kind, template and detail of each. `files` reads what is no text."""
+
+    items: tuple[tuple[str, str, str | None], ...]
+    files: AttachmentReader
+
+    def compile(self, role: str, limits: Limits) -> Callable[[dict[str, Any]], list[Mapping[str, Any]]]:
+        """A function that makes the content of a message. Raises PromptError, as the function does."""
+        templates = [
+            (kind, compile_template(f"the {kind} of the {role} message", text, limits=limits), detail)
+            for kind, text, detail in self.items
+        ]
+
+        def render(context: dict[str, Any]) -> list[Mapping[str, Any]]:
+            try:
+                return [
+                    {"type": "text", "text": fill(context)}
+                    if kind == "text"
+                    else self.files.read(kind, fill(context), detail)
+                    for kind, fill, detail in templates
+                ]
+            except AttachmentError as wrong:
+                raise PromptError(f"{wrong} (sample {one_line(str(context.get('id')), 60)!r})") from None
+
+        return render
+
+
+@dataclass(frozen=True, slots=True)
 class Shots:
     """Worked examples: the first `n` samples of `pool` that are not the sample itself, by `never`.
 
     `user` and `assistant` are their templates; None: that of the next user message, and the first expected answer. `text`
-    describes all of it, `label` names the file.
+    describes all of it, `label` names the file, beside which `files` reads what the questions attach.
     """
 
     pool: tuple[Sample, ...]
@@ -56,6 +85,7 @@ class Shots:
     text: str
     user: str | None = None
     assistant: str | None = None
+    files: AttachmentReader | None = None
 
     def chosen(self, sample: Sample) -> Sequence[Sample]:
         """The examples for a sample. Raises PromptError if there are too few."""
@@ -90,6 +120,8 @@ class Prompt:
             messages.extend(writer(sample, context))
         if not messages:
             raise PromptError(self._why_empty(sample))
+        if (too_large := check_total(messages)) is not None:
+            raise PromptError(too_large)
         return tuple(messages)
 
     @property
@@ -107,12 +139,15 @@ class Prompt:
 
 
 def compile_prompt(
-    parts: Sequence[tuple[str, str]] | None, limits: Limits = STANDARD, shots: Mapping[int, Shots] | None = None
+    parts: Sequence[tuple[str, str]] | None,
+    limits: Limits = STANDARD,
+    shots: Mapping[int, Shots] | None = None,
+    contents: Mapping[int, Content] | None = None,
 ) -> Prompt:
     """The prompt of pairs of role and template; None: the sample's own messages, or its input as a user message.
 
     In a part with role `messages` the text names the column (or dotted path) whose conversation is inserted. `shots` holds
-    the examples of parts with that role, by their place.
+    the examples of parts with that role, by their place, `contents` the messages that have several parts.
     Raises PromptError with the line of the mistake.
     """
     pairs = None if parts is None else tuple((role, template) for role, template in parts)
@@ -121,11 +156,11 @@ def compile_prompt(
         return Prompt(None, digest, (_write_input,))
     if not pairs:
         raise PromptError("a prompt needs at least one message")
-    examples = shots or {}
+    examples, several = shots or {}, contents or {}
     writers = [
-        _compile_shots(examples[place], pairs[place:], limits)
+        _compile_shots(examples[place], pairs[place:], limits, _question_content(pairs, several, place))
         if place in examples
-        else _compile_part(role, template, limits)
+        else _compile_part(role, template, limits, several.get(place))
         for place, (role, template) in enumerate(pairs)
     ]
     return Prompt(pairs, digest, tuple(writers))
@@ -206,10 +241,21 @@ def _input_text(sample: Sample) -> str:
     return sample.input if isinstance(sample.input, str) else plain_text(sample.input)
 
 
-def _compile_shots(shots: Shots, parts: Sequence[tuple[str, str]], limits: Limits) -> MessageWriter:
+def _question_content(pairs: Sequence[tuple[str, str]], several: Mapping[int, Content], start: int) -> Content | None:
+    """The parts of the next user message, None if it is one text."""
+    return next((several.get(place) for place in range(start, len(pairs)) if pairs[place][0] == "user"), None)
+
+
+def _compile_shots(
+    shots: Shots, parts: Sequence[tuple[str, str]], limits: Limits, content: Content | None
+) -> MessageWriter:
     """A function that writes the examples, a question and an answer each; `parts` are those from the examples on."""
     question = shots.user or next((template for role, template in parts if role == "user"), QUESTION)
-    ask = compile_template("the user message of a shot", question, limits=limits)
+    ask: Callable[[dict[str, Any]], Any]
+    if content is not None and shots.user is None:
+        ask = replace(content, files=shots.files or content.files).compile("user", limits)
+    else:
+        ask = compile_template("the user message of a shot", question, limits=limits)
     answer = compile_template("the assistant message of a shot", shots.assistant or ANSWER, limits=limits)
     rendered: dict[str, tuple[Message, Message]] = {}  # by id: most samples get the same examples
 
@@ -230,11 +276,15 @@ def _compile_shots(shots: Shots, parts: Sequence[tuple[str, str]], limits: Limit
     return write_shots
 
 
-def _compile_part(role: str, template: str, limits: Limits) -> MessageWriter:
+def _compile_part(role: str, template: str, limits: Limits, content: Content | None) -> MessageWriter:
     """A function that writes the messages of one part: a fixed text, a template, or the conversation of a column."""
     if role == MESSAGES:
         return functools.partial(_write_conversation, template.strip())
-    render = compile_template(f"the {role} message", template, limits=limits)
+    render: Callable[[dict[str, Any]], Any]
+    if content is None:
+        render = compile_template(f"the {role} message", template, limits=limits)
+    else:
+        render = content.compile(role, limits)
 
     def write_rendered(sample: Sample, context: dict[str, Any]) -> Iterable[Message]:
         if not context:

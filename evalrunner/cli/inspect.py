@@ -130,7 +130,8 @@ async def _plan_lines(plan: Plan, *, show: int, offline: bool, runs: Path) -> As
         {name: known for (side, name), known in plan.prices.items() if side == "judges"},
         {name: known for (side, name), known in plan.prices.items() if side == "users"},
     )
-    for line in render_estimates(await estimate(plan, prices, is_cached=plan.calls.is_cached)):
+    estimates = await estimate(plan, prices, is_cached=plan.calls.is_cached)
+    for line in render_estimates(estimates, attached=plan.scan.attachments[0] is not None):
         yield line
     for line in render_prompts(plan, show):
         yield line

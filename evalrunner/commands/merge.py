@@ -20,6 +20,7 @@ from evalrunner.datasets.columns import digest_line
 from evalrunner.datasets.selection import Shard, shard_number
 from evalrunner.domain import Reporter, Row
 from evalrunner.endpoints.factory import EndpointPool
+from evalrunner.engine.attached_content import sum_of
 from evalrunner.engine.plan import Job, Plan
 from evalrunner.engine.result import RunResult
 from evalrunner.errors import NotStartedError, SuiteError, listed
@@ -40,7 +41,17 @@ from evalrunner.suite.untrusted import check_location
 
 MAX_NAMED: Final = 3  # samples or runs in a message
 PARTS: Final = ("rows", "offset", "limit", "where", "sample", "failed_from")  # options that select samples
-PART_FIELDS: Final = ("digest", "rows", "where", "offset", "limit", "sample", "by", "shard")  # of a dataset
+PART_FIELDS: Final = (
+    "digest",
+    "rows",
+    "where",
+    "offset",
+    "limit",
+    "sample",
+    "by",
+    "shard",
+    "attachments",
+)  # of a dataset
 
 
 @dataclass(slots=True)
@@ -192,6 +203,7 @@ def _merged_options(parts: Sequence[Part], given: RunOptions) -> RunOptions:
 def _require_same(parts: Sequence[Part], plan: Plan) -> None:
     """Refuse parts of a suite or a dataset that has changed since."""
     now, dataset = plan.provenance.definition(), plan.provenance.dataset
+    changed = sum_of(part.record.dataset.attachments for part in parts) != dataset.attachments
     for part in parts:
         before, after = _definition(part), _without_selection(now)
         changes = differences(before, after) or differences(after, before)
@@ -199,9 +211,17 @@ def _require_same(parts: Sequence[Part], plan: Plan) -> None:
         whole = stored.whole_rows, stored.whole_digest
         if stored.shard is not None and not changes and whole != (dataset.rows, dataset.digest):
             changes = [f"dataset: {stored.whole_rows:,} samples of another content → {dataset.rows:,} samples"]
+        if stored.shard is not None and not changes and changed and part is parts[-1] and _is_whole(parts):
+            changes = ["dataset: the images, audio or files that prompts attach changed"]
         if changes:
             lines = "\n".join(f"  {line}" for line in changes)
             raise SuiteError(f"cannot merge run {part.name}: the suite has changed since:\n{lines}")
+
+
+def _is_whole(parts: Sequence[Part]) -> bool:
+    """Whether the parts are all shards; a missing one has a message of its own."""
+    shards = [part.shard for part in parts if part.shard is not None]
+    return len(shards) == len(parts) == shards[0].of
 
 
 async def _merge(parts: Sequence[Part], plan: Plan, options: RunOptions, reporters: Sequence[Reporter]) -> RunResult:

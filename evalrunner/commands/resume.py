@@ -23,7 +23,7 @@ from evalrunner.suite.options import (
     require_redacted_options,
 )
 
-LIMITED = ("digest", "rows", "limit")  # of a dataset: what changes if its limit does
+LIMITED = ("digest", "rows", "limit", "attachments")  # of a dataset: what changes if its limit does
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def _changes(run: RunRecord, plan: Plan) -> list[str]:
     if old.limit == new.limit:
         return differences(before, now)
     larger = old.limit is not None and (new.limit is None or new.limit > old.limit)
-    same = plan.scan.prefix_digest == old.digest
+    same = (plan.scan.prefix_digest, plan.scan.attachments[1]) == (old.digest, old.attachments)
     changes = differences(
         {**before, "dataset": {**before["dataset"], **dict.fromkeys(LIMITED)}},
         {**now, "dataset": {**now["dataset"], **dict.fromkeys(LIMITED)}},

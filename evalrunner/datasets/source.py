@@ -77,6 +77,7 @@ class Scan:
     prefix_digest: str | None = None
     nested: tuple[str, ...] = ()
     whole: tuple[int, str] | None = None
+    attachments: tuple[str | None, str | None] = (None, None)  # digests of what prompts attach: all, and of the prefix
 
 
 class SampleSource:

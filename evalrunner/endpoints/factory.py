@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
 from evalrunner.domain import EMPTY, Endpoint
@@ -50,7 +50,8 @@ class EndpointHandle:
     and API key, which share one concurrency limit; it has no secret and is valid in this process only. `identity` says
     which endpoint answers, the same in every process and without secrets. `max_concurrency` is the number of calls that
     the endpoint processes at a time, None if unknown. `enforces_timeout`: it drops a call by itself at the timeout
-    that it was opened with. `list_price` returns the price that the endpoint knows without a call.
+    that it was opened with. `list_price` returns the price that the endpoint knows without a call. `takes` says which
+    content it takes: any; images and files, but no URLs, which it might fetch itself (`embedded`); or text only.
     """
 
     endpoint: Endpoint
@@ -61,6 +62,7 @@ class EndpointHandle:
     max_concurrency: int | None = None
     enforces_timeout: bool = False
     list_price: Callable[[], KnownPrice] = field(default=unknown_price, repr=False)
+    takes: Literal["any", "embedded", "text"] = "any"
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from evalrunner.attachments import AttachmentError, with_content
 from evalrunner.domain import EMPTY, Completion, Failure, Request
 from evalrunner.egress import ANY_HOST, EgressError, EgressPolicy
 from evalrunner.endpoints.factory import (
@@ -110,8 +111,9 @@ def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
         return UNKNOWN if price is None else KnownPrice(price, "table")
 
     return EndpointHandle(
-        endpoint, spec.model, "LiteLLM", context.key(provider, api_key), identity, list_price=list_price
-    )
+        endpoint, spec.model, "LiteLLM", context.key(provider, api_key), identity, list_price=list_price,
+        takes="embedded",
+    )  # fmt: skip
 
 
 def _policy_of(spec: ModelSpec, context: EndpointContext) -> EgressPolicy:
@@ -193,6 +195,10 @@ class LiteLLMEndpoint:
     async def __call__(self, request: Request, /) -> Completion | Failure:
         """The answer. `latency_s` includes some milliseconds of LiteLLM's own work."""
         await self.prepare()
+        try:
+            request = replace(request, messages=tuple(await with_content(request.messages)))
+        except AttachmentError as changed:
+            return Failure("bad_request", str(changed))
         with GuardedCall(self._egress) as call:
             return await self._ask(request, call)
 

@@ -68,7 +68,7 @@ def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
     endpoint, key = context.share(spec.model, LocalEndpoint), context.key(spec.model)
     return EndpointHandle(
         endpoint, spec.model, "this machine", key, identity_of(spec.model),
-        max_concurrency=1, list_price=lambda: KnownPrice(FREE, "free"),
+        max_concurrency=1, list_price=lambda: KnownPrice(FREE, "free"), takes="text",
     )  # fmt: skip
 
 

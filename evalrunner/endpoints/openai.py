@@ -6,12 +6,13 @@ import base64
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from evalrunner.domain import EMPTY, Completion, Failure, Request, RequestKind
+from evalrunner.attachments import AttachmentError, with_content
+from evalrunner.domain import EMPTY, Completion, Failure, Message, Request, RequestKind
 from evalrunner.endpoints.factory import EndpointContext, EndpointHandle, address_of, check_key, identity_of
 from evalrunner.endpoints.openai_errors import parse_failure, quote
 from evalrunner.endpoints.openai_replies import (
@@ -127,7 +128,10 @@ class OpenAIEndpoint:
         """The answer. `latency_s` is measured from before the request is sent to the last byte of the reply."""
         include_usage = self._include_usage
         try:
-            body = _dump_body(_request_body(request, include_usage=include_usage))
+            messages = await with_content(request.messages)
+            body = _dump_body(_request_body(request, messages, include_usage=include_usage))
+        except AttachmentError as changed:
+            return Failure("bad_request", str(changed))
         except (TypeError, ValueError, RecursionError) as unfit:
             return Failure("bad_request", f"the request cannot be written as JSON: {quote(str(unfit))}", fatal=True)
         if request.stream and request.kind == "chat":
@@ -240,11 +244,11 @@ def _request_headers(api_key: str | None, custom: Mapping[str, str], *, azure: b
     return headers
 
 
-def _request_body(request: Request, *, include_usage: bool) -> dict[str, Any]:
+def _request_body(request: Request, messages: Sequence[Message], *, include_usage: bool) -> dict[str, Any]:
     if request.kind != "chat":
         named = {"model": request.model} if request.model else {}
         return {**request.params, **named, "input": request.texts}
-    body: dict[str, Any] = {**request.params, "model": request.model, "messages": request.messages}
+    body: dict[str, Any] = {**request.params, "model": request.model, "messages": messages}
     if request.tools:
         body["tools"] = request.tools
     if request.response_format is not None:

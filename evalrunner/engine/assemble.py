@@ -17,10 +17,11 @@ from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
 from evalrunner.capabilities import Preparable
 from evalrunner.datasets.resolve import open_dataset
 from evalrunner.datasets.selection import EVERYTHING, Subset
-from evalrunner.datasets.source import SampleSource
+from evalrunner.datasets.source import SampleSource, Scan
 from evalrunner.domain import Sample, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
+from evalrunner.engine.attached_content import AttachedContent
 from evalrunner.engine.check_assembly import (
     CheckJudges,
     assemble_checks,
@@ -63,7 +64,7 @@ from evalrunner.plugins import (
     factory_options,
     resolve,
 )
-from evalrunner.prompts import Prompt, PromptedTarget, Shots
+from evalrunner.prompts import PromptedTarget, Shots
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.scorers.extraction import checked_extract
 from evalrunner.scorers.instances import ScorerInstances, templated_scorer
@@ -73,7 +74,7 @@ from evalrunner.storage import cache_folder
 from evalrunner.suite.checks import report_inline_checks
 from evalrunner.suite.data_address import address_of
 from evalrunner.suite.environment import has_variable, public_path
-from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, RunSpec, ScorerSpec, Suite, TargetSpec
+from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, RunSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options
 from evalrunner.suite.yaml import Document, dotted
 from evalrunner.targets.command import CommandTarget
@@ -150,7 +151,7 @@ class Assembler:
         keys = SampleKeyIndex() if baselines else None
         check = DatasetCheck(
             suite, targets, scorers, columns, gates if self.failed is None else (), rescored=self.stored is not None,
-            document=self.document, row_checks=row_checks,
+            document=self.document, row_checks=row_checks, attached=AttachedContent(self.prefix),
         )  # fmt: skip
         checks = _counted(keys.then(check) if keys else check, self.reading)
         scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(checks, prefix=self.prefix))
@@ -162,7 +163,7 @@ class Assembler:
             elif not suite.scorers:
                 self.document.problem((), "needs 'scorers', such as scorers: [exact_match]; no row has checks")
             check.report(self.document, scan, dataset.display_name)
-            scan = replace(scan, notices=(*scan.notices, *check.notices(scan), *self._absent_failed(suite, scan.count)))
+            scan = self._described(suite, scan, check)
         else:
             check.report_unscanned(self.document)
         self.document.raise_problems()
@@ -178,6 +179,12 @@ class Assembler:
             baselines=baselines, keys=keys.keys if keys is not None else {}, stored=self.stored,
             population=replace(columns.population, count=count), failed=self.failed, labels=labels,
         )  # fmt: skip
+
+    def _described(self, suite: Suite, scan: Scan, check: DatasetCheck) -> Scan:
+        """A scan with what the check has seen: notices, and the digests of what prompts attach."""
+        known = None if self.stored is None else self.stored.provenance.dataset.attachments
+        notices = (*scan.notices, *check.notices(scan), *self._absent_failed(suite, scan.count))
+        return replace(scan, notices=notices, attachments=(known or check.attached.digest, check.attached.first))
 
     def _baselines(self, suite: Suite, gates: Sequence[Gate]) -> dict[str, Baseline]:
         """The baselines that gates name, as far as they exist."""
@@ -371,7 +378,8 @@ class Assembler:
                 if instance is None
                 else PlannedTarget(spec.name, instance, spec.type, model, slots=slots, strips_reasoning=strips)
             )
-        prompt = self._prompt(spec.prompt or suite.prompt)
+        prompts = PromptAssembly(self.document, self.spool, self.limits, self.shots, suite)
+        prompt = prompts.prompt(spec.prompt or suite.prompt)
         merged = {**suite.params, **spec.model.params}
         before = len(self.document.problems)
         opened = self._open(suite, replace(spec.model, params=merged))
@@ -388,7 +396,7 @@ class Assembler:
         )
         return PlannedTarget(
             spec.name, call, "model", spec.model.model, opened.host, prompt, params, context.tally, context.breaker,
-            strips_reasoning=spec.reasoning == "strip",
+            strips_reasoning=spec.reasoning == "strip", takes=opened.takes,
         )  # fmt: skip
 
     def _check_cost(self, suite: Suite, spec: TargetSpec, reports: bool) -> None:
@@ -421,17 +429,9 @@ class Assembler:
             definition = {**definition, "path": public_path(url)}
         call = instance.with_endpoint(calls.wrap(opened.endpoint, context), name=spec.name)
         return PlannedTarget(
-            spec.name,
-            call,
-            spec.type or "",
-            None,
-            opened.host,
-            None,
-            definition,
-            context.tally,
-            context.breaker,
+            spec.name, call, spec.type or "", None, opened.host, None, definition, context.tally, context.breaker,
             strips_reasoning=spec.reasoning == "strip",
-        )
+        )  # fmt: skip
 
     def _add_model(
         self, name: str, context: CallContext, spec: ModelSpec, opened: EndpointHandle, params: Mapping[str, Any],
@@ -444,9 +444,6 @@ class Assembler:
         context = _call_context(label, "users", opened, spec.pace, run)
         self._add_model(label, context, spec, opened, spec.params)
         return context
-
-    def _prompt(self, spec: PromptSpec | None) -> Prompt | None:
-        return PromptAssembly(self.document, self.spool, self.limits, self.shots).prompt(spec)
 
     def _open(self, suite: Suite, spec: ModelSpec) -> EndpointHandle | None:
         limit_s = spec.pace.timeout or suite.run.timeout

@@ -20,6 +20,7 @@ from evalrunner.datasets.columns import PLAIN_YAML, known_columns
 from evalrunner.datasets.source import Scan
 from evalrunner.domain import Sample
 from evalrunner.endpoints.pricing import unbounded_part
+from evalrunner.engine.attached_content import AttachedContent, content_problem
 from evalrunner.engine.named_columns import TEMPLATE_CODE, column_names, texts_in, texts_that_name_columns
 from evalrunner.engine.plan import PlannedScorer, PlannedTarget
 from evalrunner.engine.row_checks import NAME as CHECKS
@@ -80,6 +81,7 @@ class DatasetCheck:
     count: int = 0
     without_expected: int = 0
     first_without: str = ""
+    attached: AttachedContent = field(default_factory=AttachedContent)
     _requests: list[_Requests] = field(default_factory=list)
     _validators: list[tuple[str, SampleValidator]] = field(default_factory=list)
     _filters: list[_Filter] = field(default_factory=list)
@@ -121,8 +123,9 @@ class DatasetCheck:
                 one.add(sample, self.suite)
         problems: list[str] = []
         for requests in self._requests:
-            if problem := requests.add(sample):
+            if problem := requests.add(sample, self.attached):
                 problems.append(problem)
+        self.attached.end(sample)
         for prefix, validator in self._validators:
             if problem := validator.check(sample):
                 problems.append(prefix + problem)
@@ -298,12 +301,15 @@ class _Requests:
     first: Any = None
     varies: bool = False
 
-    def add(self, sample: Sample) -> str | None:
-        """The problem with one sample, if its request cannot be rendered."""
+    def add(self, sample: Sample, attached: AttachedContent) -> str | None:
+        """The problem with one sample, if its request cannot be rendered; what it attaches is added to `attached`."""
         prompt, call = self.target.prompt, self.target.call
         try:
             if prompt is not None:
                 sent: Any = prompt.render(sample)
+                attached.add(sent)
+                if (problem := content_problem(self.target, sent)) is not None:
+                    return problem
                 if self.capped and (kind := unbounded_part(sent)) is not None:
                     return (
                         f"max_cost is set, but the cost of a part of type {kind!r} is not bounded; remove one of them"

@@ -402,11 +402,17 @@ async def _requests(bound: BoundScorer, session: JudgeSession, sample: Sample, o
 
 
 def text_bytes(messages: Iterable[Message]) -> int:
-    """Bytes of the texts in messages."""
-    return sum(
-        _size(content) if isinstance(content := message.get("content"), str) else _json_bytes(content)
-        for message in messages
-    )
+    """Bytes of the texts in messages. Images, audio and files are not counted: what they cost depends on the model."""
+    return sum(_content_bytes(message.get("content")) for message in messages)
+
+
+def _content_bytes(content: Any) -> int:
+    if isinstance(content, str):
+        return _size(content)
+    if not isinstance(content, list | tuple):
+        return _json_bytes(content)
+    texts = (part.get("text") if isinstance(part, Mapping) else part for part in content)
+    return sum(_size(text) for text in texts if isinstance(text, str))
 
 
 def _size(text: str) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from evalrunner.baselines.file import Baseline, RunRef, SampleKey
 from evalrunner.datasets.columns import CHECKS, digest_line
@@ -69,7 +69,7 @@ class PlannedTarget:
     """A target and what it consists of. `host` is where it sends requests, None if it sends none.
 
     `slots` limits the concurrency of user-defined code. `strips_reasoning`: reasoning in the text is not scored.
-    `extract` takes the part of an answer that is scored.
+    `extract` takes the part of an answer that is scored. `takes` says which content messages may have, as in an `EndpointHandle`.
     """
 
     name: str
@@ -84,6 +84,7 @@ class PlannedTarget:
     slots: Semaphore | None = None
     strips_reasoning: bool = True
     extract: Extract | None = None
+    takes: Literal["any", "embedded", "text"] = "any"
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,10 +431,11 @@ def plain(data: Any) -> Any:
 
 
 def _part(scan: Scan, shard: Shard | None) -> dict[str, Any]:
-    """What a dataset's provenance has about a shard."""
+    """What a dataset's provenance has about attachments and a shard."""
+    attached = {"attachments": scan.attachments[0]}
     if shard is None or scan.whole is None:
-        return {}
-    return {"shard": str(shard), "whole_rows": scan.whole[0], "whole_digest": scan.whole[1]}
+        return attached
+    return {**attached, "shard": str(shard), "whole_rows": scan.whole[0], "whole_digest": scan.whole[1]}
 
 
 def _selection(spec: DatasetSpec) -> dict[str, Any]:

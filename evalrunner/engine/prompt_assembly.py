@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
+from evalrunner.attachments import AttachmentReader
 from evalrunner.datasets.resolve import open_dataset
 from evalrunner.domain import Sample
 from evalrunner.errors import SuiteError
 from evalrunner.limits import Limits
-from evalrunner.prompts import Prompt, Shots, compile_prompt
-from evalrunner.suite.schema import KeyPath, PromptSpec, ShotsSpec
+from evalrunner.prompts import Content, Prompt, Shots, compile_prompt
+from evalrunner.suite.data_address import is_address
+from evalrunner.suite.schema import DatasetSpec, KeyPath, PromptPart, PromptSpec, ShotsSpec, Suite
 from evalrunner.suite.untrusted import Restrictions
 from evalrunner.suite.yaml import Document
 from evalrunner.templates import PromptError
@@ -30,26 +33,60 @@ class PromptAssembly:
     spool_folder: Path
     limits: Limits
     shots: dict[int, Shots | None]
+    suite: Suite
 
     def prompt(self, spec: PromptSpec | None) -> Prompt | None:
         """The compiled prompt, None if it is wrong."""
         if spec is None:
             return compile_prompt(None)
         shots: dict[int, Shots] = {}
+        contents = {at: self._content(part) for at, part in enumerate(spec.parts) if part.content}
         for place, part in enumerate(spec.parts):  # one by one, so that a problem has its own line
             if part.shots is not None:
                 if (found := self._shots(part.shots, part.key_path)) is None:
                     return None
                 shots[place] = found
-            elif self._compiled([(part.role, part.template)], {}, part.key_path) is None:
+            elif part.content:
+                if not self._compiles(part):
+                    return None
+            elif self._compiled([(part.role, part.template)], {}, {}, part.key_path) is None:
                 return None
         pairs = [(part.role, shots[at].text if at in shots else part.template) for at, part in enumerate(spec.parts)]
         path = next((part.key_path for part in spec.parts if part.shots is not None), spec.key_path)
-        return self._compiled(pairs, shots, path)
+        return self._compiled(pairs, shots, contents, path)
 
-    def _compiled(self, pairs: Sequence[tuple[str, str]], shots: Mapping[int, Shots], path: KeyPath) -> Prompt | None:
+    def _content(self, part: PromptPart) -> Content:
+        items = tuple((item.kind, item.template, item.detail) for item in part.content)
+        return Content(items, self._files(self.suite.dataset, self.suite.folder))
+
+    def _compiles(self, part: PromptPart) -> bool:
+        """Whether the templates of a message are right, one by one, so that a problem has its own line."""
+        before = len(self.document.problems)
+        for item in part.content:
+            self._compiled([(part.role, item.template)], {}, {}, item.key_path or part.key_path)
+        return len(self.document.problems) == before
+
+    def _files(self, dataset: DatasetSpec, folder: Path) -> AttachmentReader:
+        """What reads attachments: beside the data first, then in the suite's folder."""
+        restrictions, egress = self.document.restrictions, self.suite.run.egress
+        roots = dict.fromkeys([*data_folders(dataset, folder), self.suite.folder])
+        return AttachmentReader(
+            tuple(roots),
+            self.suite.folder,
+            self.limits.attachment_mb,
+            restrictions.file_refusal if restrictions is not None else None,
+            restrictions.host_refusal if restrictions is not None else egress.refusal,
+        )
+
+    def _compiled(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        shots: Mapping[int, Shots],
+        contents: Mapping[int, Content],
+        path: KeyPath,
+    ) -> Prompt | None:
         try:
-            return compile_prompt(pairs, self.limits, shots)
+            return compile_prompt(pairs, self.limits, shots, contents)
         except PromptError as wrong:
             self.document.problem(path, str(wrong))
             return None
@@ -59,7 +96,8 @@ class PromptAssembly:
             self.shots[id(spec)] = None
             restrictions = None if self.document.is_owners(path) else self.document.restrictions
             try:
-                self.shots[id(spec)] = open_shots(spec, self.spool_folder, self.limits, restrictions)
+                shots = open_shots(spec, self.spool_folder, self.limits, restrictions)
+                self.shots[id(spec)] = replace(shots, files=self._files(spec.dataset, spec.folder))
             except SuiteError as wrong:
                 for one in wrong.problems:
                     key = tuple(one.key.split(".")[1:]) if one.key.startswith("dataset.") else ()
@@ -67,6 +105,15 @@ class PromptAssembly:
             except ValueError as wrong:
                 self.document.problem(path, str(wrong))
         return self.shots[id(spec)]
+
+
+def data_folders(dataset: DatasetSpec, folder: Path) -> Iterator[Path]:
+    """The folders of the files of a dataset, up to the first one that is a pattern."""
+    for path in dataset.paths:
+        if path != "-" and not is_address(path):
+            parents = Path(path).parts[:-1]
+            plain = takewhile(lambda name: not set(name) & set("*?[{"), parents)
+            yield folder / Path(*plain)
 
 
 def open_shots(spec: ShotsSpec, spool_folder: Path, limits: Limits, restrictions: Restrictions | None) -> Shots:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from evalrunner.attachments import content_lines
 from evalrunner.baselines.file import Baseline, read_baseline
 from evalrunner.domain import CalibrationExample
 from evalrunner.egress import Destination
@@ -161,12 +162,14 @@ def render_prompts(plan: Plan, show: int) -> Iterator[str]:
             yield f"sample {one_line(sample.id, 60)} to {one_line(target.name, 60)}:"
             for message in target.prompt.render(sample):
                 yield f"  {one_line(str(message['role']), 20)}:"
-                for line in plain_text(message["content"]).splitlines():
+                lines = content_lines(message["content"])
+                text = plain_text(message["content"]) if lines is None else "\n".join(lines)
+                for line in text.splitlines():
                     yield f"    {one_line(line, 2000)}"
 
 
-def render_estimates(estimates: Sequence[Estimate]) -> Iterator[str]:
-    """A line for each target and judge, then the totals, then notes on the estimate."""
+def render_estimates(estimates: Sequence[Estimate], *, attached: bool = False) -> Iterator[str]:
+    """A line for each target and judge, then the totals, then notes on the estimate. `attached`: prompts attach files."""
     for item in estimates:
         who = {"targets": "target ", "users": ""}.get(item.side, f"{item.role} of ") + one_line(item.name, 60)
         yield f"  {who}: {', '.join(_parts(item))}"
@@ -182,6 +185,8 @@ def render_estimates(estimates: Sequence[Estimate]) -> Iterator[str]:
         yield "  note: params: {max_tokens: …} bounds a cost that has no upper end"
     if any(item.prompt_tokens for item in estimates):
         yield "  note: prompt tokens are estimated at 4 bytes each; max_cost reserves the upper end of a cost"
+    if attached:
+        yield "  note: images, audio and files are not counted in tokens and costs: what they cost depends on the model"
     if any(item.side == "judges" for item in estimates):
         yield "  note: judge tokens depend on the answers; cache hits are known for the sanity check only"
 

@@ -22,7 +22,19 @@ MAX_VALUE_LENGTH = 60  # characters of a value in a message
 CHECKS = "checks"  # the scorer whose judge depends on the rows: the first few may have no check that asks one
 LEAD = 16  # of these, how many precede the first difference of two long texts
 NAMED_SECTIONS = ("targets", "scorers")
-DATASET_FIELDS = ("digest", "rows", "columns", "where", "shuffle", "offset", "limit", "sample", "by", "shard")
+DATASET_FIELDS = (
+    "digest",
+    "rows",
+    "columns",
+    "where",
+    "shuffle",
+    "offset",
+    "limit",
+    "sample",
+    "by",
+    "shard",
+    "attachments",
+)
 TARGET_FIELDS = ("type", "model", "host", "params", "options", "args", "files", "prompt")
 SCORER_FIELDS = ("type", "options", "args", "version", "backend", "on_no_answer", "files")
 JUDGE_FIELDS = ("name", "model", "host", "params")
@@ -67,7 +79,7 @@ MAX_GIT_FILE_BYTES = 1 << 20
 class DatasetProvenance:
     """The samples of a run. `digest` is the sha256 of the samples selected, `rows` how many there are.
 
-    Of a `shard`, such as `2/8`, `whole_rows` and `whole_digest` are those of all shards.
+    `attachments` is the digest of the images, audio and files that prompts attach to them, None without any. Of a `shard`, such as `2/8`, `whole_rows` and `whole_digest` are those of all shards.
     """
 
     digest: str
@@ -82,6 +94,7 @@ class DatasetProvenance:
     shard: str | None = None
     whole_rows: int | None = None
     whole_digest: str | None = None
+    attachments: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +307,9 @@ def _of_dataset(old: Any, new: Any) -> Iterator[str]:
         counts = [data["rows"] for data in (old, new) if isinstance(data.get("rows"), int)]
         rows = " → ".join(f"{count:,}" for count in dict.fromkeys(counts))
         yield f"dataset: its rows changed ({rows or '?'} {'row' if counts[-1:] == [1] else 'rows'}, other content)"
-    hidden = ("digest", "rows")
+    if old.get("attachments") != new.get("attachments") and (old.get("attachments") or new.get("attachments")):
+        yield "dataset: the images, audio or files that prompts attach changed"
+    hidden = ("digest", "rows", "attachments")
     yield from _of_values("dataset", _without(old, hidden), _without(new, hidden))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from evalrunner.egress import EgressPolicy
 from evalrunner.plugin_table import ADDRESS_SOURCES, Group
 from evalrunner.plugins import factory_options, known_names, load, load_attribute, resolve
+from evalrunner.suite.content import DETAILS, KINDS
 from evalrunner.suite.models import SERVICE
 from evalrunner.suite.prompts import MESSAGE_KEYS, PROMPT_NAME, ROLES, SPEAKERS
 from evalrunner.suite.schema import (
@@ -225,10 +226,10 @@ def _dataset() -> Schema:
 
 
 def _prompt() -> Schema:
-    role = {"anyOf": [TEXT, FILE]}
+    role = {"anyOf": [TEXT, FILE, _content()]}
     short: Schema = {
         "type": "object",
-        "properties": {**dict.fromkeys(ROLES, role), SHOTS: _shots()},
+        "properties": {**dict.fromkeys(ROLES, role), "messages": {"anyOf": [TEXT, FILE]}, SHOTS: _shots()},
         "minProperties": 1,
         "maxProperties": 1,
         "additionalProperties": False,
@@ -254,6 +255,30 @@ def _prompt() -> Schema:
             FILE,
         ]
     }
+
+
+def _content() -> Schema:
+    """The parts of a message."""
+    named: list[Schema] = [{"type": "object", "properties": {kind: TEXT}, "required": [kind]} for kind in KINDS]
+    image = next(item for item in named if "image" in item["properties"])
+    image["properties"] = {"image": TEXT, "detail": {"enum": list(DETAILS)}}
+    linked = {"url": TEXT, "detail": {"enum": list(DETAILS)}}
+    url = {
+        "anyOf": [TEXT, {"type": "object", "properties": linked, "required": ["url"], "additionalProperties": False}]
+    }
+    as_sent = [
+        {"type": "object", "properties": {"type": {"const": "text"}, "text": TEXT}, "required": ["type", "text"]},
+        {
+            "type": "object",
+            "properties": {"type": {"const": "image_url"}, "image_url": url},
+            "required": ["type", "image_url"],
+        },
+    ]
+    forms = [TEXT, *({**form, "additionalProperties": False} for form in (*named, *as_sent))]
+    return {
+        "type": "array", "minItems": 1, "description": "Parts of a message: text, images, audio and files",
+        "items": {"anyOf": forms},
+    }  # fmt: skip
 
 
 def _shots() -> Schema:

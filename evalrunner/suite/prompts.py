@@ -10,6 +10,7 @@ from typing import Any
 
 from evalrunner.errors import SuiteError, nearest
 from evalrunner.storage import EncodingError, decode_utf8, read_file
+from evalrunner.suite.content import read_content
 from evalrunner.suite.schema import KeyPath, PromptPart, PromptSpec
 from evalrunner.suite.shots import SHOTS, read_shots
 from evalrunner.suite.validate import SectionReader, describe_value, reads
@@ -93,6 +94,8 @@ def _api_message(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) 
 
 
 def _part(reader: SectionReader, role: str, template: Any, path: KeyPath) -> PromptPart | None:
+    if isinstance(template, list):
+        return read_content(reader, role, template, path)
     if isinstance(template, Mapping):
         before = len(reader.document.problems)
         prompt = _prompt_file(reader, template, path)

@@ -127,14 +127,28 @@ class ShotsSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentPart:
+    """One part of a message: the template of a text, or of what an image, a sound or a file is read from."""
+
+    kind: Literal["text", "image", "audio", "file"]
+    template: str
+    detail: str | None = None
+    key_path: KeyPath = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PromptPart:
-    """One message template, with role `messages` the conversation in the named column, with `shots` examples."""
+    """One message template, with role `messages` the conversation in the named column, with `shots` examples.
+
+    If the message has several parts, `template` is their JSON, for digests and records.
+    """
 
     role: str
     template: str
     file: Path | None = None
     key_path: KeyPath = ()
     shots: ShotsSpec | None = None
+    content: tuple[ContentPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from evalrunner.attachments import without_repeats
 from evalrunner.capabilities import SampleValidator
 from evalrunner.domain import Completion, Failure, FailureKind, Message, Sample, Target, row_name
 from evalrunner.prompts import PromptedTarget, read_turns
@@ -106,12 +107,15 @@ class Conversation(SampleValidator):
         return sent, strip_reasoning(answer) if self.strips_reasoning else answer
 
     def _messages(self, target: PromptedTarget, sample: Sample, history: tuple[Message, ...]) -> tuple[Message, ...]:
-        """The prompt with the question; later ones have the history in place of what stands before the last message."""
+        """The prompt with the question; later ones have the history in place of what stands before the last message.
+
+        An attachment is sent once: the history has it.
+        """
         if target.prompt.parts is None:
             before = history or sample.messages or ()
             return (*before, {"role": "user", "content": sample.input})
         messages = target.prompt.render(sample)
-        return (*history, messages[-1]) if history else messages
+        return (*history, without_repeats(messages[-1], history)) if history else messages
 
     def check(self, sample: Sample) -> str | None:
         """The problem with the turns of a sample, with its user, or with what the target would get."""

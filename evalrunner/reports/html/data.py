@@ -21,12 +21,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from evalrunner.attachments import attachments_in, content_lines, label_of
 from evalrunner.domain import Cell, Failure, Metric, Row
 from evalrunner.errors import RunError
 from evalrunner.formatting import plain_text
 from evalrunner.redact import redact, redact_start
 from evalrunner.reports.checks import CheckResult, checks_of
 from evalrunner.reports.conversation import spoken_messages
+from evalrunner.reports.html.thumbnails import Thumbnails
 from evalrunner.reports.missing import answers_texts
 from evalrunner.reports.verdict_sentence import sentence
 from evalrunner.reports.view import RunView
@@ -302,7 +304,9 @@ class Packer:
         *,
         limit: int,
         baseline: BaselineLookup | None = None,
+        thumbnails: Thumbnails | None = None,
     ) -> None:
+        self.thumbnails = thumbnails
         self.scorers, self.columns, self.targets = tuple(scorers), tuple(columns), tuple(targets)
         self.limit = limit
         self.baseline = baseline
@@ -419,7 +423,16 @@ class Packer:
             if known == messages:
                 return first
         prompts.append((target, messages))
-        return [[self._place(str(message.get("role", ""))), self._cut(_content(message))] for message in messages]
+        return [self._message(message) for message in messages]
+
+    def _message(self, message: Mapping[str, Any]) -> list[Any]:
+        """Role, text, and the attachments with a thumbnail and a label each."""
+        packed = [self._place(str(message.get("role", ""))), self._cut(_content(message))]
+        if attached := list(attachments_in([message])):
+            pictures = [None if self.thumbnails is None else self.thumbnails.find(part) for part in attached]
+            labels = [self._start(label_of(part)) for part in attached]
+            packed.append([[self._place(one), label] for one, label in zip(pictures, labels, strict=True)])
+        return packed
 
     def _cell(self, cell: Cell) -> list[Any]:
         packed: list[Any] = [STATES.index(cell.state), cell.value]
@@ -461,10 +474,12 @@ def _short(seconds: float | None) -> float | None:
 
 
 def _content(message: Mapping[str, Any]) -> str:
-    """The content of a message; with other keys than role and content, all but the role as JSON."""
+    """The content of a message, attachments by what they are; with other keys than role and content, all but the role as JSON."""
     if len(message) == 2 and "role" in message and isinstance(message.get("content"), str):
         text: str = message["content"]  # nearly always
         return text
+    if len(message) == 2 and (lines := content_lines(message.get("content"))) is not None:
+        return "\n".join(lines)
     rest = {key: value for key, value in message.items() if key != "role"}
     return plain_text(rest["content"]) if list(rest) == ["content"] else plain_text(rest)
 

@@ -2,7 +2,8 @@
 
 Nothing of the data is ever HTML. It stands in script elements that are data (JSON, or JSON deflated in base64); a script
 of ours makes every element of it and sets nothing but text. The policy in the head allows that script and that style by
-their hashes, and nothing else: no request, no frame, no form, no other code, and no string that becomes HTML.
+their hashes, and pictures that stand in the page, and nothing else: no request, no frame, no form, no other code, and no
+string that becomes HTML.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from evalrunner.reports.html.data import (
     target_part,
     to_utf8,
 )
+from evalrunner.reports.html.thumbnails import Thumbnails, suite_folders
 from evalrunner.reports.view import RunView
 from evalrunner.reports.worst_rows import BaselineLookup
 
@@ -62,7 +64,7 @@ TEXT_LIMITS = (400, 20_000)  # characters of one text: minimum and maximum
 MAX_GROUPS = 50_000  # samples × epochs of one page; of more, the first ones and a note
 
 POLICY = (
-    "default-src 'none'; connect-src 'none'; img-src 'none'; base-uri 'none'; form-action 'none'; "
+    "default-src 'none'; connect-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'; style-src {style}; script-src {script}"
 )
 
@@ -114,7 +116,8 @@ def write_report(run: RunView, path: Path, *, baseline: BaselineLookup | None = 
     overview = overview_data(run)
     index = RowIndex(run.folder, target_names(overview))
     size = PageSize(groups=index.groups, answers=len(index.places), log_bytes=index.size)
-    return write_page(path, overview, index.read_groups(), size, baseline=baseline)
+    pictures = Thumbnails(suite_folders(run.folder, run.suite_file))
+    return write_page(path, overview, index.read_groups(), size, baseline=baseline, thumbnails=pictures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +141,7 @@ def write_page(
     size: PageSize,
     *,
     baseline: BaselineLookup | None = None,
+    thumbnails: Thumbnails | None = None,
 ) -> Path:
     """Write a page of an overview and rows, each row at the place of its target.
 
@@ -146,7 +150,9 @@ def write_page(
     names, limit = target_names(overview), size.text_limit
     overview["rows"] = {"groups": size.groups, "shown": min(size.groups, MAX_GROUPS), "limit": limit}
     overview["has_baseline_rows"] = baseline is not None
-    packer = Packer(scorer_names(overview), overview["columns"], names, limit=limit, baseline=baseline)
+    packer = Packer(
+        scorer_names(overview), overview["columns"], names, limit=limit, baseline=baseline, thumbnails=thumbnails
+    )
     packs = packer.packs(islice(groups, MAX_GROUPS))
     with replacing(path) as part, part.open("wb") as file:
         _write(file, headline(overview), json_text(overview), packs, plain=size.log_bytes < PLAIN_BELOW)
@@ -198,7 +204,9 @@ def write_comparison(
         answers=sum(len(index.places) for index in indexes),
         log_bytes=sum(index.size for index in indexes),
     )
-    return write_page(path, _overview(runs, comparison, metrics), _groups(runs, indexes, names), size)
+    folders = (folder for run in runs for folder in suite_folders(run.folder.path, run.record.suite_file))
+    pictures, overview = Thumbnails(folders), _overview(runs, comparison, metrics)
+    return write_page(path, overview, _groups(runs, indexes, names), size, thumbnails=pictures)
 
 
 def _groups(

@@ -142,7 +142,7 @@ function detailBody(row) {
   const metadata = DATA.columns.map((name, column) => [name, row.metadata(column)]).filter(([, value]) => value !== null);
   return [
     h("section", { class: "pair" },
-      h("div", null, h("h3", null, "Input"), textBlock(row.input)),
+      h("div", null, h("h3", null, "Input"), textBlock(row.input), attachmentList(row)),
       h("div", null, h("h3", null, row.expected.length > 1 ? "Accepted answers" : "Expected"), row.expected.length ? row.expected.map((text) => textBlock(text)) : h("p", { class: "none" }, "none"))),
     metadata.length > 0 && h("details", { class: "meta", open: metadata.length <= 6 }, h("summary", null, `Sample fields (${metadata.length})`),
       h("dl", { class: "facts-list" }, metadata.map(([name, value]) => h("div", null, h("dt", { dir: "auto" }, oneLine(name, 80)), h("dd", { dir: "auto" }, shown(value)))))),
@@ -197,6 +197,19 @@ function cellBlock(row, target, place) {
     checks.length > 0 && checkList(row, checks),
     rest.length > 0 && h("details", null, h("summary", null, "detail"), h("dl", { class: "facts-list" }, rest.map(([name, value]) => h("div", null, h("dt", null, oneLine(name, 80)), h("dd", { dir: "auto" }, shown(kept(value)), Array.isArray(value) && cutNote(value)))))));
 }
+
+// What the prompts attach: a picture where the page has one, else what it is. The same for several targets is shown once.
+function attachmentList(row) {
+  const items = new Map();
+  for (const place of DATA.targets.keys())
+    for (const [, , files] of row.messages(place) || [])
+      for (const [picture, label] of files || []) items.set(row.string(label), row.string(picture));
+  if (!items.size) return null;
+  return h("ul", { class: "attachments", "aria-label": "Attachments" }, [...items].map(([label, uri]) => h("li", null,
+    uri !== null && PICTURE.test(uri) && h("img", { src: uri, alt: "" }), h("span", { class: "faint small", dir: "auto" }, shown(label)))));
+}
+
+const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*$/;
 
 function promptBlock(row, target) {
   const messages = row.messages(target);
