@@ -28,19 +28,19 @@ class AttachedContent:
     first: str | None = None
     _samples: int = 0
     _total: int = 0
-    _seen: dict[str, None] = field(default_factory=dict)
+    _current: dict[str, None] = field(default_factory=dict)
 
     def add(self, messages: Iterable[Message]) -> None:
         """Add the messages of one target for the current sample."""
-        self._seen.update((f"{part['type']} {part['sha256']}", None) for part in attachments_in(messages))
+        self._current.update((f"{part['type']} {part['sha256']}", None) for part in attachments_in(messages))
 
     def end(self, sample: Sample) -> None:
         """End the current sample."""
-        if self._seen:
+        if self._current:
             self.count += 1
-            line = json.dumps([sample.id, *sorted(self._seen)]).encode()
+            line = json.dumps([sample.id, *sorted(self._current)]).encode()
             self._total = (self._total + int.from_bytes(hashlib.sha256(line).digest())) % MODULUS
-            self._seen.clear()
+            self._current.clear()
         self._samples += 1
         if self._samples == self.prefix:
             self.first = self.digest

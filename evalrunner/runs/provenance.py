@@ -183,7 +183,11 @@ class Provenance:
         )
         return {
             "suite": self.suite,
-            "dataset": select_fields(self.dataset, DATASET_FIELDS),
+            "dataset": {
+                name: value
+                for name, value in select_fields(self.dataset, DATASET_FIELDS).items()
+                if name != "attachments" or value is not None
+            },
             "targets": {name: select_fields(target, TARGET_FIELDS) for name, target in self.targets.items()},
             "scorers": {
                 name: self.scorer_definition(name)

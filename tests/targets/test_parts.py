@@ -187,7 +187,7 @@ def test_what_is_wrong_with_a_file_is_said_before_the_first_call(data: Path) -> 
         ([{"text": "x", "detail": "low"}], "detail"),
         ([], "is empty; add a part"),
         ([3], "a part is {text: …}"),
-        ([{"image": "{{ env.HOME }}"}], "cannot read the environment"),
+        ([{"image": "{{ env.HOME }}"}], "templates cannot read environment variables"),
         ([{"image": "{{ fil }}"}], "'fil'"),
         ([{"audio": "https://sounds.example/a.wav"}], "only images by URL"),
         ([{"image": "ftp://pictures.example/a.png"}], "neither a path nor"),
@@ -208,7 +208,7 @@ def test_attachments_are_for_user_messages() -> None:
 
 @pytest.mark.usefixtures("data")
 def test_the_embedded_model_takes_text_only_and_litellm_no_urls() -> None:
-    assert "takes text only" in refused(target="local/smollm2-135m")
+    assert "takes text only" in refused(target="local/smollm2-135m-instruct")
     pytest.importorskip("litellm")
     url = refused([{"image": "https://pictures.example/a.png"}], target="anthropic/claude-x")
     assert "LiteLLM may fetch on this machine" in url
@@ -229,7 +229,7 @@ def test_a_cost_limit_is_refused_with_attachments() -> None:
 
 def test_a_changed_image_is_another_prompt_for_cache_and_resume(data: Path) -> None:
     with ScriptedServer(look) as server:
-        keys = {"run": {"retries": 0, "cache": True}}
+        keys = {"run": {"retries": 0, "cache": "all"}}
         first = run(server, **keys)
         run(server, **keys)
         assert server.calls == 3
@@ -287,7 +287,7 @@ def test_an_image_is_in_a_conversation_once(data: Path) -> None:
 
 @pytest.mark.usefixtures("data")
 def test_prompts_of_a_matrix_attach_each_their_own_and_epochs_repeat_them() -> None:
-    prompts = {"text": "{{ input }}", "image": [{"user": ASK}]}
+    prompts = {"text": "{{ id }} {{ input }}", "image": [{"user": ASK}]}
     with ScriptedServer(lambda request, nth: Answer("red")) as server:
         run(server, prompt=None, prompts=prompts, run={"retries": 0, "epochs": 2})
         contents = [request.json["messages"][0]["content"] for request in server.requests]
@@ -299,11 +299,16 @@ def test_prompts_of_a_matrix_attach_each_their_own_and_epochs_repeat_them() -> N
 
 @pytest.mark.usefixtures("data")
 def test_shards_with_attachments_merge() -> None:
+    lines = [f"{n},img/{color},Color?,{color[:-4]}" for n, color in enumerate(["red.png", "green.png", "blue.png"] * 4)]
+    Path("data/q.csv").write_text("\n".join(["id,file,input,expected", *lines]))
     with ScriptedServer(look) as server:
         suite = write(server)
         parts = [evalrunner.run_suite(suite, options=RunOptions(shard=f"{n}/2")).folder for n in (1, 2)]
     done = evalrun("merge", *map(str, parts))
     assert done.returncode == 0, done.stderr
+    Path("data/img/red.png").write_bytes(BLUE)
+    changed = evalrun("merge", *map(str, parts))
+    assert changed.returncode == 2 and "attach changed" in changed.stderr
 
 
 @pytest.mark.usefixtures("data")
@@ -312,7 +317,7 @@ def test_the_plan_says_that_attachments_are_not_counted() -> None:
     text = " ".join(done.stdout.split())
     assert "images, audio and files are not counted" in text
     assert f"[image: data/img/red.png, image/png, {len(RED)} bytes, sha256 " in text
-    assert "about 12 prompt tokens" in text  # of 'One word.' and 'Color?', three times
+    assert "about 11 prompt tokens" in text  # of 'One word.' and 'Color?', three times
 
 
 @pytest.mark.usefixtures("data")

@@ -40,14 +40,14 @@ class Thumbnails:
         if digest not in self._known:
             if len(self._known) >= KNOWN:
                 self._known.clear()
-            self._known[digest] = self._made(digest, path)
+            self._known[digest] = self._load(digest, path)
         uri = self._known[digest]
         if uri is None or len(uri) > self._left:
             return None
         self._left -= len(uri)
         return uri
 
-    def _made(self, digest: str, path: str) -> str | None:
+    def _load(self, digest: str, path: str) -> str | None:
         for folder in self.folders:
             try:
                 data = read_file(folder / path, max_bytes=MAX_BYTES)
