@@ -451,15 +451,13 @@ def _target(target: PlannedTarget, spec: TargetSpec, suite: Suite) -> TargetProv
     folder = suite.folder
     if spec.type is None:
         return TargetProvenance(
-            type=target.kind,
-            model=target.model,
-            host=target.host,
+            type=target.kind, model=target.model, host=target.host,
             params=plain(dict(target.params)),
             options=_changed_answers(spec, suite) or None,
             prompt=None if target.prompt is None else _templates(target.prompt.parts),
             prompt_digest=None if target.prompt is None else target.prompt.digest,
             prompt_name=spec.prompt_name,
-        )
+        )  # fmt: skip
     addresses = {name: text for name in ("url", "uri") if has_variable(str(text := spec.public.get(name, "")))}
     options = {**spec.options, **addresses}  # variables by name
     if "env" in spec.public:
