@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from evalrunner.suite.schema import ContentPart, KeyPath, PromptPart
+from evalrunner.suite.content_part import ContentPart
+from evalrunner.suite.schema import KeyPath, PromptPart
 from evalrunner.suite.validate import SectionReader, describe_value
 
 KINDS: Final = ("text", "image", "audio", "file")

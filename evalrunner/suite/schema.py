@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.egress import ANY_HOST, EgressPolicy
+from evalrunner.suite.content_part import ContentPart
 from evalrunner.verdicts import GateKind
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -124,16 +125,6 @@ class ShotsSpec:
     assistant: str | None = key("Template of its answer; default: the first expected answer")
     dataset: DatasetSpec = DatasetSpec()
     folder: Path = Path()
-
-
-@dataclass(frozen=True, slots=True)
-class ContentPart:
-    """One part of a message: the template of a text, or of what an image, a sound or a file is read from."""
-
-    kind: Literal["text", "image", "audio", "file"]
-    template: str
-    detail: str | None = None
-    key_path: KeyPath = ()
 
 
 @dataclass(frozen=True, slots=True)
