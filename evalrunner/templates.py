@@ -19,6 +19,7 @@ from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
 from evalrunner.limits import STANDARD, Limits
 from evalrunner.spelling import exact_json
+from evalrunner.template_filters import FILTERS, FilterProblem
 
 if TYPE_CHECKING:
     import jinja2
@@ -55,6 +56,7 @@ MAX_COLUMNS_NAMED = 12  # in an error; a wide table has hundreds
 
 Context: TypeAlias = Mapping[str, Any]
 Renderer: TypeAlias = "Callable[[dict[str, Any]], str]"
+ValueRenderer: TypeAlias = "Callable[[dict[str, Any]], Any]"
 
 
 class PromptError(ValueError):
@@ -132,7 +134,7 @@ def _names_renderer(template: str, write: Callable[[Any], Any]) -> Renderer | No
         try:
             texts = [str(write(context[part])) if index % 2 else part for index, part in enumerate(parts)]
         except KeyError as missing:
-            raise PromptError(_unknown_name(missing.args[0], context)) from None
+            raise PromptError(unknown_name(missing.args[0], context)) from None
         return "".join(texts)
 
     return render
@@ -247,7 +249,7 @@ class _JinjaRenderer:
         try:
             return _joined(self.template.generate(context))
         except Exception as crash:  # a template may raise anything
-            problem = _render_problem(crash, context)
+            problem = render_problem(crash, context)
             if isinstance(crash, OverflowError):
                 self.exceeded.append(problem)
             raise PromptError(problem) from crash
@@ -325,7 +327,7 @@ def _checked(value: Any) -> Any:
     return value
 
 
-def _counted(items: Iterator[Any]) -> Iterator[Any]:
+def counted_items(items: Iterator[Any]) -> Iterator[Any]:
     """The items, which are not huge together. Raises OverflowError."""
     size = 0
     for item in items:
@@ -443,21 +445,25 @@ def _limited_operation(operator: str, left: Any, right: Any) -> None:
             raise OverflowError("a number of too many digits")
 
 
-def _render_problem(crash: Exception, context: Context) -> str:
+def render_problem(crash: Exception, context: Context) -> str:
     value, name = getattr(crash, "value", UNDEFINED), getattr(crash, "undefined_name", None)
+    if isinstance(crash, FilterProblem):
+        return f"the template failed: {crash}"
     if value is UNDEFINED and name is None:
         return f"the template failed: {type(crash).__name__}: {crash}"
     if value is UNDEFINED:
-        return _unknown_name("self" if name == SELF else str(name), context)
+        return unknown_name("self" if name == SELF else str(name), context)
     if isinstance(value, Mapping):
         return f"the template uses {name!r} of a value that does not have it{name_hint(str(name), value)}"
     if isinstance(value, list | tuple) and isinstance(name, int):
         return f"the template uses item {name} of a list that has {len(value)}"
+    if isinstance(value, list | tuple) and str(name).isdigit():
+        return f"the template uses {name!r}, a text, as the index of a list; write `| int` after it"
     kind = "an empty value" if value is None else "text" if isinstance(value, str) else f"a {type(value).__name__}"
     return f"the template uses {name!r} of {kind}, which does not have it"
 
 
-def _unknown_name(name: str, context: Context) -> str:
+def unknown_name(name: str, context: Context) -> str:
     hint = f"; {ENVIRONMENT}" if name in ENVIRONMENT_NAMES else name_hint(name, context)
     return f"the template uses {name!r}, which this sample does not have{hint}"
 
@@ -474,7 +480,7 @@ def new_environment(
     """An environment with further filters: sandboxed, without a loader, strict about names, deterministic."""
     environment = _environment_class()(undefined=_undefined_class(), autoescape=False, finalize=write)
     del environment.filters["random"]  # a prompt must be the same each time: it is rendered twice, hashed and cached
-    environment.filters.update(filters)
+    environment.filters.update({**FILTERS, **filters})
     environment.filters["tojson"] = _tojson  # Jinja2's own escapes < and & for HTML
     functions: Any
     for functions in (environment.filters, environment.tests):
@@ -549,7 +555,7 @@ def _environment_class() -> type[jinja2.Environment]:
             _check_time()
             subject = getattr(function, "__self__", None)
             if isinstance(subject, str | bytes | int):
-                args = tuple(_counted(item) if isinstance(item, Iterator) else item for item in args)
+                args = tuple(counted_items(item) if isinstance(item, Iterator) else item for item in args)
                 _check_arguments(function.__name__, subject, (*args, *kwargs.values()))
             return _checked(super().call(context, function, *args, **kwargs))
 
@@ -564,7 +570,7 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def limited(*args: Any, **kwargs: Any) -> Any:
         subject = args[place] if len(args) > place else ""
         if isinstance(subject, Iterator):
-            subject = _counted(subject)
+            subject = counted_items(subject)
         _check_arguments(name, subject, (*args[place + 1 :], *kwargs.values()))
         return _checked(function(*args[:place], subject, *args[place + 1 :], **kwargs))
 

@@ -9,19 +9,28 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 from unicodedata import category
 
+from evalrunner.datasets.choices import CHOICES, ChoiceReader, Choices
+from evalrunner.datasets.getters import (
+    MissingColumnError,
+    RecordError,
+    is_empty,
+    names_of,
+    source_of,
+    sources_of,
+)
 from evalrunner.datasets.json import parse_cell, parse_list, parse_python_list
 from evalrunner.datasets.records import Record
 from evalrunner.domain import Message, Sample
 from evalrunner.errors import SuiteError, nearest
-from evalrunner.prompts import ABSENT, ConversationError, find_value, read_conversation
+from evalrunner.prompts import ABSENT, ConversationError, read_conversation
 from evalrunner.storage import KeyTable, canonical_json
-from evalrunner.suite.schema import ColumnSpec, ColumnsSpec
+from evalrunner.suite.schema import ColumnSpec, ColumnsSpec, is_template
 from evalrunner.suite.yaml import parse_document
 
 CHECKS = "checks"  # the role of a column, and its name unless `columns:` maps another
@@ -33,20 +42,6 @@ PLAIN_YAML = re.compile(r"[^\W\d][\w ./?-]*")  # what needs no quotes as a value
 UNSAFE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})  # not in ids, which become lines of logs and names in reports
 MAX_DUPLICATES_NAMED = 20  # given ids that are looked up again to name both lines; more are only counted
 
-Getter: TypeAlias = Callable[[Record], Any]
-
-
-class RecordError(ValueError):
-    """What is wrong with one record. The message continues its location."""
-
-
-class MissingColumnError(RecordError):
-    """A record lacks a column. `role` is the field it is for; `hint` says what to do."""
-
-    def __init__(self, role: str, column: str, hint: str) -> None:
-        super().__init__(f"no column {column!r}{hint}")
-        self.role, self.column, self.hint = role, column, hint
-
 
 class SampleFields(NamedTuple):
     """The fields of a sample; `id` is None if the record gives none."""
@@ -56,6 +51,7 @@ class SampleFields(NamedTuple):
     expected: tuple[str, ...]
     messages: tuple[Message, ...] | None
     checks: Any = None
+    choices: Choices | None = None
 
 
 class ColumnMapper:
@@ -64,29 +60,33 @@ class ColumnMapper:
     def __init__(self, columns: ColumnsSpec, *, text_only: bool) -> None:
         self._columns = columns
         self._text_only = text_only
-        self._get_id = _single(columns.id, "id")
-        self._get_input = _single(columns.input, "input")
-        self._get_messages = _single(columns.messages, "messages")
-        self.checks_column = _names(columns.checks, CHECKS)[0]
-        self._get_checks = _single(columns.checks, CHECKS)
-        if columns.checks is None and any(CHECKS in _names(one, "") for one in _other_roles(columns)):
+        self._get_id = source_of(columns.id, "id")
+        self._get_input = source_of(columns.input, "input")
+        self._get_messages = source_of(columns.messages, "messages")
+        self.checks_column = names_of(columns.checks, CHECKS)[0]
+        self._get_checks = source_of(columns.checks, CHECKS)
+        if columns.checks is None and any(CHECKS in names_of(one, "") for one in _other_roles(columns)):
             self._get_checks, self.checks_column = _absent, ""  # the column is something else
-        self._get_expected = [(name, getter(name)) for name in _names(columns.expected, "expected")]
+        self._get_expected = sources_of(columns.expected, "expected")
+        self._choices = None if columns.choices is None else ChoiceReader(columns.choices, text_only)
         self._split = columns.expected.split if columns.expected is not None else None
         self._json = columns.expected is not None and columns.expected.json is True
         self._json_input = columns.input is not None and columns.input.json is True
+        self._has_default = columns.expected is not None and columns.expected.default is not None
         self.lists: frozenset[str] = frozenset()  # the columns of accepted answers whose lists are answers each
 
     @property
     def detects_lists(self) -> bool:
         """Whether the data decides if a cell with a list is several accepted answers."""
         spec = self._columns.expected
+        if spec is not None and (spec.value is not None or any(map(is_template, names_of(spec, "")))):
+            return False
         return self._split is None and (spec is None or spec.json is None)
 
     @property
     def expected_columns(self) -> tuple[str, ...]:
         """The columns that accepted answers are read from."""
-        return _names(self._columns.expected, "expected")
+        return names_of(self._columns.expected, "expected")
 
     def fields(self, record: Record) -> SampleFields:
         """The fields of a sample. Raises RecordError for the first problem."""
@@ -95,7 +95,10 @@ class ColumnMapper:
         expected = self._expected(record)
         if self._columns.messages is not None and self._columns.messages.answer:
             messages, expected = _split_answer(messages or ())
-        return SampleFields(self._id(record), self._input(record, messages), expected, messages, checks)
+        choices = None if self._choices is None else self._read_choices(self._choices, record, expected)
+        if choices is not None:
+            expected = tuple(choices.texts[place] for place in choices.right)
+        return SampleFields(self._id(record), self._input(record, messages), expected, messages, checks, choices)
 
     def problems(self, record: Record) -> list[RecordError]:
         """All problems of a record whose fields could not be read."""
@@ -110,7 +113,9 @@ class ColumnMapper:
                 self._input(record, messages)
             except RecordError as wrong:
                 problems.append(wrong)
-        for read in (self._id, self._expected, self._checks):
+        for read in (self._id, self._expected, self._checks, self.fields):
+            if read == self.fields and problems:
+                break  # of the choices, unless they lack what was reported
             try:
                 read(record)
             except RecordError as wrong:
@@ -140,7 +145,7 @@ class ColumnMapper:
     def _input(self, record: Record, messages: tuple[Message, ...] | None) -> Any:
         spec = self._columns.input
         value = self._get_input(record)
-        if spec is None and messages is not None and _names(self._columns.messages, "messages")[0] == "input":
+        if spec is None and messages is not None and names_of(self._columns.messages, "messages")[0] == "input":
             return _last_user_text(messages)
         if value is ABSENT:
             if spec is not None:
@@ -148,7 +153,7 @@ class ColumnMapper:
             if messages is None or (not messages and self._get_messages(record) is ABSENT):
                 raise MissingColumnError("input", "input", _input_hint(record, text_only=self._text_only))
             return _last_user_text(messages)
-        if value is None or (self._text_only and value == ""):
+        if value is None or (value == "" and (self._text_only or (spec is not None and is_template(str(spec.column))))):
             name = spec.column if spec is not None else "input"
             raise RecordError(f"has an empty input (column {name!r})")
         if self._json_input and isinstance(value, str):
@@ -161,16 +166,29 @@ class ColumnMapper:
             value = get(record)
             if value is ABSENT:
                 if self._columns.expected is not None:
+                    if self._has_default:
+                        continue
                     raise _missing("expected", ColumnSpec(name), record, text_only=self._text_only)
             elif isinstance(value, str) and self._split is None:
                 if self._json or name in self.lists:
                     answers = _answers(name, value) if self._json else parse_list(value)
                     texts.extend(self._accepted(value if answers is None and not self._json else answers))
-                elif value:
+                elif value and not (self._has_default and is_empty(value)):
                     texts.append(value)
             else:
                 texts.extend(self._accepted(value))
+        if self._has_default and not texts and self._columns.expected is not None:
+            texts.extend(self._accepted(self._columns.expected.default))
         return tuple(texts)
+
+    def _read_choices(self, reader: ChoiceReader, record: Record, expected: tuple[str, ...]) -> Choices:
+        """The choices of a record. Right ones that are numbers in the data are indexes first."""
+        raw = [item for _, get in self._get_expected for item in _listed(get(record))]
+        typed = bool(raw) and all(isinstance(item, int) and not isinstance(item, bool) for item in raw)
+        try:
+            return reader.read(record, expected, typed=typed)
+        except MissingColumnError as missing:
+            raise _missing(CHOICES, ColumnSpec(missing.column), record, text_only=self._text_only) from None
 
     def _accepted(self, value: Any) -> Iterable[str]:
         for item in value if isinstance(value, list | tuple) else [value]:
@@ -182,11 +200,14 @@ class ColumnMapper:
             yield from (answer for answer in answers if answer)
 
     def sample(self, name: str, fields: SampleFields, record: Record, index: int) -> Sample:
-        """The sample of a record. Its checks are no data of the sample."""
-        column = self.checks_column
+        """The sample of a record. Its checks are no data of the sample; its choices have their letters, as expected has."""
+        column, expected = self.checks_column, fields.expected
         if column in record:
             record = {name: item for name, item in record.items() if name != column}
-        return Sample(name, fields.input, fields.expected, record, fields.messages, index, fields.checks)
+        if fields.choices is not None and self._columns.choices is not None:
+            choices, expected = fields.choices.lettered(name, self._columns.choices.shuffle)
+            record = {**record, CHOICES: choices}
+        return Sample(name, fields.input, expected, record, fields.messages, index, fields.checks)
 
     def _checks(self, record: Record) -> Any:
         """The checks of a row as data: a cell of text holds them in YAML or JSON. None where there are none."""
@@ -224,6 +245,8 @@ class ColumnMapper:
 def sample_columns(columns: Iterable[str], spec: ColumnsSpec) -> tuple[str, ...]:
     """The columns of samples, in which the column of checks has the name of its role, unless another one has it."""
     column, names = ColumnMapper(spec, text_only=False).checks_column, tuple(columns)
+    if spec.choices is not None and CHOICES not in names:
+        names = (*names, CHOICES)
     return names if CHECKS in names else tuple(CHECKS if name == column else name for name in names)
 
 
@@ -300,16 +323,8 @@ def known_columns(names: Iterable[str]) -> str:
     return (", ".join(listed[:MAX_COLUMNS_NAMED]) + more) or "no columns"
 
 
-def _names(spec: ColumnSpec | None, default: str) -> tuple[str, ...]:
-    if spec is None:
-        return (default,)
-    return (spec.column,) if isinstance(spec.column, str) else spec.column
-
-
-def _single(spec: ColumnSpec | None, default: str) -> Getter:
-    """The getter of a single column. An empty name means that there is none, whatever the file has."""
-    name = _names(spec, default)[0]
-    return getter(name) if name else lambda record: ABSENT
+def _listed(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 def _absent(record: Record) -> Any:
@@ -318,11 +333,11 @@ def _absent(record: Record) -> Any:
 
 def _other_roles(columns: ColumnsSpec) -> tuple[ColumnSpec | None, ...]:
     """The columns that are mapped to something else than checks."""
-    return columns.id, columns.input, columns.expected, columns.messages
+    return columns.id, columns.input, columns.expected, columns.messages, columns.choices
 
 
 def _missing(role: str, spec: ColumnSpec, record: Record, *, text_only: bool) -> MissingColumnError:
-    name = _names(spec, role)[0]
+    name = names_of(spec, role)[0]
     hint = _delimiter_hint(record, name) if text_only else None
     return MissingColumnError(role, name, hint or f"; it has: {known_columns(record)}{nearest(name, record)}")
 
@@ -387,33 +402,6 @@ def _last_user_text(messages: tuple[Message, ...]) -> str:
     raise RecordError("has a conversation without a user message; map the input: columns: {input: …}")
 
 
-def getter(column: str) -> Getter:
-    """A function from a record to the value of a column or dotted path, `ABSENT` if it has none.
-
-    `[]` after a list takes a value of each of its items: `answers[].text`.
-    """
-    if "[]" in column:
-        return lambda record: record[column] if column in record else _collect(record, column)
-    if "." in column:
-        return lambda record: find_value(record, column)
-    return lambda record: record.get(column, ABSENT)
-
-
-def _collect(data: Any, path: str) -> Any:
-    """The values at a path below every item of the lists that have `[]`, as one list."""
-    before, _, rest = path.partition("[]")
-    items = find_value(data, before) if before else data
-    if not isinstance(items, list | tuple):
-        return ABSENT if items is not None else None
-    rest = rest.removeprefix(".")
-    values = list[Any]()
-    for item in items:
-        value = item if not rest else _collect(item, rest) if "[]" in rest else find_value(item, rest)
-        if value is not ABSENT:
-            values.extend(value if isinstance(value, list | tuple) else [value])
-    return values
-
-
 def canonical(value: Any) -> bytes:
     """The canonical JSON of a value: sorted keys, no spaces. Raises RecordError for a value that has no JSON form."""
     try:
@@ -429,10 +417,12 @@ def canonical(value: Any) -> bytes:
 
 
 def content_id(fields: SampleFields) -> str:
-    """16 hex digits of input and expected, and of the conversation if that is the input."""
+    """16 hex digits of input and expected, of the conversation if that is the input, and of the choices."""
     content: list[Any] = [fields.input, fields.expected]
     if fields.messages is not None:
         content.append(fields.messages)
+    if fields.choices is not None:
+        content.append(fields.choices.texts)
     return blake2b(canonical(content), digest_size=8).hexdigest()
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, get_args
 
+from evalrunner.datasets.column_options import column_problems
 from evalrunner.datasets.files import FileNotResolved, find_files, refuse_address
 from evalrunner.datasets.hub import HubFile
 from evalrunner.datasets.packing import EXTENSIONS as PACKING
@@ -52,7 +53,6 @@ UNREAD_EXTENSIONS: Mapping[str, tuple[str, ...]] = {  # what is known not to be 
     ),
     "save the data as CSV or JSON Lines": (".html", ".htm", ".xml", ".pdf", ".doc", ".docx", ".rtf", ".md"),
 }  # fmt: skip
-SINGLE_COLUMN_ROLES = ("id", "input", "messages")
 
 
 def _unchanged(reader: Reader, spec: DatasetSpec) -> Reader:
@@ -219,23 +219,8 @@ class DatasetResolver:
         self.problems.append(Problem("", f"dataset.{key}" if key else "dataset", message))
 
     def _check_columns(self) -> None:
-        for role in SINGLE_COLUMN_ROLES:
-            spec = getattr(self.spec.columns, role)
-            if spec is not None and spec.split is not None:
-                self.report(f"columns.{role}.split", f"splits {role!r}; only 'expected' can have several values")
-            if spec is not None and spec.json is not None and role != "input":
-                self.report(f"columns.{role}.json", f"is not for {role!r}; only 'expected' and 'input' can be JSON")
-        for role, spec in self.spec.columns.named():
-            for name in ("role", "content", "answer") if role != "messages" else ():
-                if getattr(spec, name):
-                    self.report(f"columns.{role}.{name}", "is only for 'messages'")
-        expected, messages = self.spec.columns.expected, self.spec.columns.messages
-        if messages is not None and messages.answer and expected is not None:
-            self.report("columns.expected", "cannot be combined with 'answer' of messages; keep one of them")
-        if expected is not None and expected.split is not None and expected.json:
-            self.report("columns.expected.json", "cannot be combined with 'split'; keep one of them")
-        if expected is not None and expected.split == "":
-            self.report("columns.expected.split", "is empty; set the separator of the answers, such as '|'")
+        for key, message in column_problems(self.spec.columns):
+            self.report(f"columns.{key}", message)
 
     def _inline(self, rows: tuple[Mapping[str, Any], ...]) -> list[Source]:
         if self.spec.path is not None:

@@ -22,17 +22,15 @@ from evalrunner.datasets.columns import (
     ColumnMapper,
     FirstPassIds,
     LaterPassIds,
-    MissingColumnError,
     PossibleDuplicate,
-    RecordError,
     digest_line,
-    getter,
     is_list,
     known_columns,
     sample_columns,
 )
 from evalrunner.datasets.conditions import SearchFailed, compile_where
 from evalrunner.datasets.csv import DelimitedReader
+from evalrunner.datasets.getters import MissingColumnError, RecordError, TemplateFailedError, getter
 from evalrunner.datasets.hub import fetched
 from evalrunner.datasets.json import parse_list
 from evalrunner.datasets.records import MAX_COLUMNS, InvalidRecord, Reader, Record, is_own_table, names_problem
@@ -124,7 +122,10 @@ class SampleSource:
         self._stamps = [source.stamp() for source in self._rows.sources]
         lists = self._rows.find_lists()
         self._choose_sample()
-        report, ids = ScanReport(unseen=set(condition_columns(self._spec.where))), FirstPassIds()
+        report, ids = (
+            ScanReport(unseen={*condition_columns(self._spec.where), *self._spec.columns.optional()}),
+            FirstPassIds(),
+        )
         count, answered, prefix_digest = 0, 0, None
         digest, every = hashlib.sha256(), _WholeDigest()
         for sample, location in self._of_shard(self._in_order(report, ids), every):
@@ -411,10 +412,12 @@ class SourceRows:
             report.on_problem(Problem(duplicate.location, "", message + hint))
             hint = ""  # once is enough
         report.total += ids.duplicate_count - len(ids.duplicates)
-        unknown = (
-            [column for column in condition_columns(self.spec.where) if column in report.unseen] if report.rows else []
-        )
-        return [*(self._unknown_column(column, report.columns) for column in unknown), *report.problems()]
+        places = {
+            **self.spec.columns.optional(),
+            **{name: f"where.{name}" for name in condition_columns(self.spec.where)},
+        }
+        unknown = [(name, place) for name, place in places.items() if name in report.unseen] if report.rows else []
+        return [*(self._unknown_column(name, place, report.columns) for name, place in unknown), *report.problems()]
 
     def empty_reason(self, report: ScanReport) -> Problem:
         """Why there is no sample: no rows, or none that `where` selects, with the values that there are."""
@@ -438,6 +441,10 @@ class SourceRows:
 
     def _report(self, observer: ScanObserver, source: Source, location: str, wrong: RecordError) -> None:
         problem = Problem(location, "", str(wrong))
+        if isinstance(wrong, TemplateFailedError):
+            everywhere = Problem("", f"dataset.columns.{wrong.role}", f"{wrong.problem} ({source.display_name})")
+            observer.on_problem(problem, group=(source.display_name, str(wrong)), whole=everywhere)
+            return
         if not isinstance(wrong, MissingColumnError):
             observer.on_problem(problem)
             return
@@ -460,10 +467,10 @@ class SourceRows:
             if number != duplicate.number:  # else two ids share their 64-bit key
                 yield duplicate, name, location
 
-    def _unknown_column(self, column: str, columns: Iterable[str]) -> Problem:
+    def _unknown_column(self, column: str, place: str, columns: Iterable[str]) -> Problem:
         known = list(columns)
         message = f"no column {column!r} in {self.display_name}; it has: {known_columns(known)}{nearest(column, known)}"
-        return Problem("", f"dataset.where.{column}", message)
+        return Problem("", f"dataset.{place}", message)
 
     def _values(self, column: str) -> str:
         """The values that a column has, with the one nearest to the condition."""

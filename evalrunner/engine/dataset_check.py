@@ -31,7 +31,7 @@ from evalrunner.gates.metric_lookup import Gate
 from evalrunner.plugins import home_of, known_names
 from evalrunner.prompts import ABSENT, MESSAGES, SHOTS, find_value
 from evalrunner.stats.summary import Design, Groups, Population
-from evalrunner.suite.schema import ColumnSpec, KeyPath, Suite
+from evalrunner.suite.schema import ColumnSpec, KeyPath, Suite, is_template
 from evalrunner.suite.yaml import Document
 from evalrunner.targets.conversation import Conversation
 from evalrunner.targets.http import HttpTarget
@@ -228,7 +228,8 @@ class DatasetCheck:
         names = column_names(spec)
         chosen = "selected samples" if self._selects else "samples"
         if spec is not None or "expected" in scan.columns:
-            message = f"the column {_quoted(names)} is empty in all {self.count:,} {chosen} of {name}, but {needed}"
+            source = f"the column {_quoted(names)}" if names and any(names) else "columns.expected"
+            message = f"{source} is empty in all {self.count:,} {chosen} of {name}, but {needed}"
             return ((*dataset.key_path, "columns", "expected") if spec is not None else dataset.key_path), message
         likely = likely_expected(scan.columns, self._taken())
         example = "COLUMN" if likely is None else likely
@@ -477,7 +478,7 @@ def conversations_of(suite: Suite) -> dict[KeyPath, str]:
     parts = [part for prompt in prompts if prompt is not None for part in prompt.parts if part.role == MESSAGES]
     columns = {part.key_path: part.template.strip() for part in parts}
     mapped = suite.dataset.columns.messages
-    if mapped is not None and isinstance(mapped.column, str) and mapped.column:
+    if mapped is not None and isinstance(mapped.column, str) and mapped.column and not is_template(mapped.column):
         columns = {path: name for path, name in columns.items() if name != MESSAGES}
         columns["dataset", "columns", "messages"] = mapped.column
     return columns
@@ -548,7 +549,9 @@ def _placeholders(texts: Iterable[str], columns: Iterable[str]) -> Iterator[tupl
 def _name_of(sample: Sample, suite: Suite) -> str:
     """The id of a sample where the dataset gives it, else the start of its input."""
     names = column_names(suite.dataset.columns.id or ColumnSpec("id"))
-    value = sample.id if names[0] and find_value(sample.metadata, names[0]) is not ABSENT else sample.input
+    value = (
+        sample.id if not names or (names[0] and find_value(sample.metadata, names[0]) is not ABSENT) else sample.input
+    )
     return repr(one_line(plain_text(value), MAX_NAME))
 
 

@@ -8,16 +8,14 @@ from typing import Any, Final
 
 from evalrunner.prompts import MESSAGES
 from evalrunner.suite.conditions import condition_columns
-from evalrunner.suite.schema import ColumnSpec, Suite
+from evalrunner.suite.schema import ColumnSpec, Suite, is_template
 
 TEMPLATE_CODE: Final = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
 
 
 def column_names(spec: ColumnSpec | None) -> tuple[str, ...]:
     """The columns that accepted answers, or another field, are read from."""
-    if spec is None:
-        return ("expected",)
-    return (spec.column,) if isinstance(spec.column, str) else spec.column
+    return ("expected",) if spec is None else tuple(name for name in spec.columns if not is_template(name))
 
 
 def _codes(text: str) -> list[str]:
@@ -29,8 +27,8 @@ def _codes(text: str) -> list[str]:
 def texts_that_name_columns(suite: Suite) -> Iterator[str]:
     """The parts of a suite in which a column can be named: mappings, conditions, groups, templates and options."""
     dataset = suite.dataset
-    for spec in (dataset.columns.id, dataset.columns.input, dataset.columns.expected, dataset.columns.messages):
-        yield from () if spec is None else column_names(spec)
+    for _, spec in dataset.columns.named():
+        yield from (part for name in spec.columns for part in (_codes(name) if is_template(name) else [name]))
     yield from (
         *condition_columns(dataset.where),
         *suite.slices,

@@ -14,8 +14,8 @@ from evalrunner.plugins import main_option
 from evalrunner.prompts import ABSENT, find_value
 from evalrunner.scorers.choice_reading import read_choice
 from evalrunner.scorers.text import BLANK_EXPECTED, SQUAD, texts_of
+from evalrunner.template_filters import LETTERS
 
-LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DEFAULT_COLUMN: Final = "choices"
 MAX_SHOWN: Final = 60  # characters of an expected answer in a message
 
@@ -70,7 +70,9 @@ class ChoiceMatch(SampleValidator):
         if isinstance(texts, str):
             return Skipped(texts)
         labels = list(texts) if texts else list(self.letters)
-        right = [label for answer in self._right(sample) if (label := self._label(answer, texts, labels)) is not None]
+        own = self._has_letters(sample)
+        given = (self._label(answer, texts, labels, has_letters=own) for answer in self._right(sample))
+        right = [label for label in given if label is not None]
         if not right:
             return BLANK_EXPECTED
         reading = read_choice(output, labels, texts)
@@ -86,8 +88,9 @@ class ChoiceMatch(SampleValidator):
         if isinstance(texts, str):
             return texts
         labels = list(texts) if texts else list(self.letters)
+        own = self._has_letters(sample)
         for answer in self._right(sample):
-            if answer.strip() and self._label(answer, texts, labels) is None:
+            if answer.strip() and self._label(answer, texts, labels, has_letters=own) is None:
                 of = f"the {len(labels)} choices" if texts else f"the letters {self.letters}"
                 return f"the right choice {one_line(answer, MAX_SHOWN)!r} is none of {of}; give its letter, its index or its text"
         return None
@@ -106,9 +109,17 @@ class ChoiceMatch(SampleValidator):
         texts = read_choices(found)
         return f"the column {name!r} has no list of 2 to {len(LETTERS)} choices" if texts is None else texts
 
-    def _label(self, answer: str, texts: Mapping[str, str] | None, labels: Sequence[str]) -> str | None:
-        """The label of a right choice, which is given as text, letter or index, in this order."""
+    def _has_letters(self, sample: Sample) -> bool:
+        """Whether the choices of a sample come with their letters, as `columns.choices` makes them."""
+        return self.choices is None and isinstance(find_value(sample.metadata, self.column or DEFAULT_COLUMN), Mapping)
+
+    def _label(
+        self, answer: str, texts: Mapping[str, str] | None, labels: Sequence[str], *, has_letters: bool
+    ) -> str | None:
+        """The label of a right choice, given as text, letter or index, in this order; where letters are given, as letter."""
         stripped = answer.strip()
+        if has_letters and stripped in labels:
+            return stripped
         if texts:
             rule, wanted = SQUAD.of_answer(stripped)
             same = [label for label, text in texts.items() if stripped == text.strip()]

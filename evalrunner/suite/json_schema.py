@@ -186,7 +186,7 @@ def _tracking() -> Schema:
 
 
 def _column() -> Schema:
-    return {**section_schema(ColumnSpec), "required": ["column"]}
+    return {**section_schema(ColumnSpec), "oneOf": [{"required": ["column"]}, {"required": ["value"]}]}
 
 
 def _fail_on_error() -> Schema:

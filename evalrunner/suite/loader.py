@@ -122,6 +122,8 @@ def _scores_nothing(fields: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
     if dataset is None:
         return True
     column = dataset.columns.checks
+    if column is not None and is_template(column.columns[0]):
+        return False
     name = "checks" if column is None else str(column.column).partition(".")[0]
     return dataset.rows is not None and not any(name in row for row in dataset.rows)
 

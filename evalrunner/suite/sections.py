@@ -25,9 +25,12 @@ from evalrunner.suite.schema import (
     PriceSpec,
     RunSpec,
     TrackingSpec,
+    is_template,
 )
 from evalrunner.suite.validate import SectionReader, describe_value, keys_of, reads, top_keys
 from evalrunner.suite.yaml import dotted
+from evalrunner.templates import PromptError
+from evalrunner.value_templates import compile_value
 
 SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 DECIMAL = re.compile(r"\d*\.\d+")
@@ -97,20 +100,36 @@ def _external_source(reader: SectionReader, data: Mapping[str, Any], name: str, 
 
 @reads(ColumnSpec)
 def read_column(reader: SectionReader, item: Any, path: KeyPath) -> ColumnSpec | None:
-    """One source column: a name, a list of names, or `{column, split, json}`."""
+    """Where a field comes from: a column, a template, a list of them, or a mapping with `column` or `value`."""
     if isinstance(item, Mapping):
         fields = reader.section(ColumnSpec, item, path)
-        if "column" not in item:
-            reader.report(path, "needs 'column'")
+        if "column" in item and "value" in item:
+            reader.report((*path, "value"), "cannot be combined with 'column'; keep one of them")
+        elif item.get("column") is None and item.get("value") is None:
+            reader.report(path, "needs 'column', or 'value' for the same value in every row")
         source = ColumnSpec(**fields or {})
     else:
         column = reader.value(item, str | tuple[str, ...], path)
         if not column:
             return ColumnSpec("") if column == "" and path[-1] == "checks" else None  # the column `checks` is data
         source = ColumnSpec(column)
-    if path[-1] != "expected" and not isinstance(source.column, str):
-        reader.report(path, "is a list; only 'expected' may come from several columns")
-    return source
+    if path[-1] not in ("expected", "choices") and not isinstance(source.column, str):
+        reader.report(path, "is a list; only 'expected' and 'choices' may come from several columns")
+    return source if _compiles(reader, source, item, path) else None
+
+
+def _compiles(reader: SectionReader, source: ColumnSpec, item: Any, path: KeyPath) -> bool:
+    """Whether the templates of a field can be compiled; a problem for each that cannot."""
+    before = len(reader.document.problems)
+    at = (*path, "column") if isinstance(item, Mapping) else path
+    names = (source.column,) if isinstance(source.column, str) else source.column
+    for place, name in enumerate(names):
+        if is_template(name):
+            try:
+                compile_value("the template", name)
+            except PromptError as wrong:
+                reader.report(at if isinstance(source.column, str) else (*at, place), str(wrong))
+    return len(reader.document.problems) == before
 
 
 @reads(TrackingSpec)
