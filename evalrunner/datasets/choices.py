@@ -35,7 +35,7 @@ class Choices(NamedTuple):
         places = list(range(len(self.texts)))
         if seed is not None:
             places.sort(key=lambda place: blake2b(f"{seed}\0{id}\0{place}".encode(), digest_size=8).digest())
-        letters = {place: letter for place, letter in zip(places, LETTERS, strict=False)}
+        letters = dict(zip(places, LETTERS, strict=False))
         by_letter = {letter: self.texts[place] for place, letter in letters.items()}
         return by_letter, tuple(sorted(letters[place] for place in self.right))
 

@@ -85,7 +85,7 @@ def _template_getter(template: str, role: str) -> Getter:
     render = compiled(template)
 
     def get(record: Record) -> Any:
-        context = record if "metadata" in record else {**record, "metadata": record}
+        context = dict(record) if "metadata" in record else {**record, "metadata": record}
         try:
             return render(context)
         except PromptError as broken:

@@ -19,6 +19,7 @@ from evalrunner.datasets.resolve import DatasetResolver, type_of
 from evalrunner.datasets.text_file import open_text
 from evalrunner.errors import SuiteError
 from evalrunner.formatting import one_line
+from evalrunner.starter.choices import guess_choices
 from evalrunner.starter.columns import fold, guess_roles, is_known_name
 from evalrunner.starter.table import Table, guess_delimiter, has_header, split_rows
 from evalrunner.suite.data_address import is_address
@@ -203,6 +204,8 @@ def _map_columns(names: Sequence[str], rows: Sequence[Record]) -> tuple[dict[str
         path = _answer_path(expected, [row[expected] for row in rows])
         if path != "expected":
             columns["expected"] = path
+        if talk is None and (choices := guess_choices(names, rows, path)) is not None:
+            columns["choices"] = choices
     if talk is not None:
         answers = expected is None and any(_last_role(row[talk]) in ("assistant", "gpt") for row in rows)
         columns["messages"] = {"column": talk, "answer": True} if answers else talk

@@ -19,7 +19,7 @@ from evalrunner.suite.checks import report_inline_checks
 from evalrunner.suite.environment import suite_environment
 from evalrunner.suite.matrix import combined_targets, selected_items, target_items
 from evalrunner.suite.options import RunOptions, flag_of
-from evalrunner.suite.schema import DatasetSpec, KeyPath, RunSpec, Suite, TargetSpec
+from evalrunner.suite.schema import DatasetSpec, KeyPath, RunSpec, Suite, TargetSpec, is_template
 from evalrunner.suite.sections import public_address, public_tracking
 from evalrunner.suite.tools import with_tools
 from evalrunner.suite.untrusted import policy_of, refuse_untrusted, restrictions_of

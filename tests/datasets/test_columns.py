@@ -88,7 +88,7 @@ def test_expected_holds_every_accepted_answer_as_text(value: Any, accepted: tupl
 
 def test_split_separates_answers_and_strips_them() -> None:
     write("qa.csv", "input,answers\nq, a | b ||c|\n")
-    (sample,) = samples("qa.csv", columns=columns(expected=ColumnSpec("answers", "|")))
+    (sample,) = samples("qa.csv", columns=columns(expected=ColumnSpec("answers", split="|")))
     assert sample.expected == ("a", "b", "c")
 
 
@@ -100,9 +100,11 @@ def test_several_expected_columns_are_all_accepted_answers() -> None:
 
 def test_split_is_only_for_expected_and_not_empty() -> None:
     path = jsonl({"input": "q"})
-    assert problems(path, columns=columns(input=ColumnSpec("input", "|"), expected=ColumnSpec("input", ""))) == [
-        "dataset.columns.input.split: splits 'input'; only 'expected' can have several values",
-        "dataset.columns.expected.split: is empty; set the separator of the answers, such as '|'",
+    assert problems(
+        path, columns=columns(input=ColumnSpec("input", split="|"), expected=ColumnSpec("input", split=""))
+    ) == [
+        "dataset.columns.input.split: splits 'input'; only 'expected' and 'choices' can have several values",
+        "dataset.columns.expected.split: is empty; set the separator of the values, such as '|'",
     ]
 
 
