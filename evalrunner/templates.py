@@ -447,6 +447,10 @@ def _limited_operation(operator: str, left: Any, right: Any) -> None:
 
 def render_problem(crash: Exception, context: Context) -> str:
     value, name = getattr(crash, "value", UNDEFINED), getattr(crash, "undefined_name", None)
+    if (
+        index := getattr(name, "_undefined_name", None)
+    ) is not None:  # the index of `choices[anwser]` is undefined itself
+        return unknown_name(str(index), context)
     if isinstance(crash, FilterProblem):
         return f"the template failed: {crash}"
     if value is UNDEFINED and name is None:

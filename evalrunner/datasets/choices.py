@@ -13,7 +13,7 @@ from evalrunner.datasets.json import parse_list, parse_python_list
 from evalrunner.datasets.records import Record
 from evalrunner.formatting import one_line, plain_text
 from evalrunner.prompts import ABSENT
-from evalrunner.suite.schema import ColumnSpec
+from evalrunner.suite.columns import ColumnSpec
 from evalrunner.template_filters import LETTERS
 
 CHOICES = "choices"  # the role of the columns, and the column of a sample that has the choices by letter

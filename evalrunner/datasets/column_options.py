@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from evalrunner.suite.schema import ColumnsSpec, is_template
+from evalrunner.suite.columns import ColumnsSpec, is_template
 
 ROLES = {
     "value": ("input", "expected", "choices"),

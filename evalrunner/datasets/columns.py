@@ -30,7 +30,7 @@ from evalrunner.domain import Message, Sample
 from evalrunner.errors import SuiteError, nearest
 from evalrunner.prompts import ABSENT, ConversationError, read_conversation
 from evalrunner.storage import KeyTable, canonical_json
-from evalrunner.suite.schema import ColumnSpec, ColumnsSpec, is_template
+from evalrunner.suite.columns import ColumnSpec, ColumnsSpec, is_template
 from evalrunner.suite.yaml import parse_document
 
 CHECKS = "checks"  # the role of a column, and its name unless `columns:` maps another

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from evalrunner.datasets.records import Record
 from evalrunner.prompts import ABSENT, find_value
-from evalrunner.suite.schema import ColumnSpec, is_template
+from evalrunner.suite.columns import ColumnSpec, is_template
 from evalrunner.templates import PromptError
 from evalrunner.value_templates import compile_value
 

@@ -31,7 +31,8 @@ from evalrunner.gates.metric_lookup import Gate
 from evalrunner.plugins import home_of, known_names
 from evalrunner.prompts import ABSENT, MESSAGES, SHOTS, find_value
 from evalrunner.stats.summary import Design, Groups, Population
-from evalrunner.suite.schema import ColumnSpec, KeyPath, Suite, is_template
+from evalrunner.suite.columns import ColumnSpec, is_template
+from evalrunner.suite.schema import KeyPath, Suite
 from evalrunner.suite.yaml import Document
 from evalrunner.targets.conversation import Conversation
 from evalrunner.targets.http import HttpTarget

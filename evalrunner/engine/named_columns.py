@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from evalrunner.prompts import MESSAGES
+from evalrunner.suite.columns import ColumnSpec, is_template
 from evalrunner.suite.conditions import condition_columns
-from evalrunner.suite.schema import ColumnSpec, Suite, is_template
+from evalrunner.suite.schema import Suite
 
 TEMPLATE_CODE: Final = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
 

@@ -20,8 +20,9 @@ from evalrunner.runs.record import RunRecord
 from evalrunner.secret_names import LOGIN
 from evalrunner.storage import write_json
 from evalrunner.suite.environment import VARIABLE, has_variable, suite_environment
+from evalrunner.suite.key import key
 from evalrunner.suite.options import RunOptions, with_trust_of
-from evalrunner.suite.schema import Suite, key
+from evalrunner.suite.schema import Suite
 from evalrunner.suite.sections import read_tracking, register_login
 from evalrunner.suite.validate import SectionReader
 from evalrunner.suite.yaml import Document

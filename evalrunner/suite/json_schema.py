@@ -11,13 +11,13 @@ from typing import Any
 from evalrunner.egress import EgressPolicy
 from evalrunner.plugin_table import ADDRESS_SOURCES, Group
 from evalrunner.plugins import factory_options, known_names, load, load_attribute, resolve
+from evalrunner.suite.columns import ColumnSpec
 from evalrunner.suite.content import DETAILS, KINDS
 from evalrunner.suite.models import SERVICE
 from evalrunner.suite.prompts import MESSAGE_KEYS, PROMPT_NAME, ROLES, SPEAKERS
 from evalrunner.suite.schema import (
     CacheSpec,
     ChecksSpec,
-    ColumnSpec,
     DatasetSpec,
     FailOnError,
     GateKeys,

@@ -16,10 +16,17 @@ from evalrunner.errors import SuiteError, nearest
 from evalrunner.redact import register_secrets_of, without_secrets
 from evalrunner.suite import gates, models, sections, user  # noqa: F401  they register the readers of their keys
 from evalrunner.suite.checks import report_inline_checks
+from evalrunner.suite.columns import is_template
 from evalrunner.suite.environment import suite_environment
 from evalrunner.suite.matrix import combined_targets, selected_items, target_items
 from evalrunner.suite.options import RunOptions, flag_of
-from evalrunner.suite.schema import DatasetSpec, KeyPath, RunSpec, Suite, TargetSpec, is_template
+from evalrunner.suite.schema import (
+    DatasetSpec,
+    KeyPath,
+    RunSpec,
+    Suite,
+    TargetSpec,
+)
 from evalrunner.suite.sections import public_address, public_tracking
 from evalrunner.suite.tools import with_tools
 from evalrunner.suite.untrusted import policy_of, refuse_untrusted, restrictions_of

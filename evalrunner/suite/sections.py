@@ -12,12 +12,12 @@ from evalrunner.egress import ENTRY_FORMS, EgressPolicy, HostPattern
 from evalrunner.plugins import factory_options, known_names, load
 from evalrunner.redact import register_secret
 from evalrunner.secret_names import LOGIN
+from evalrunner.suite.columns import ColumnSpec, is_template
 from evalrunner.suite.conditions import condition_problems
 from evalrunner.suite.environment import has_variable
 from evalrunner.suite.schema import (
     CacheMode,
     CacheSpec,
-    ColumnSpec,
     DatasetSpec,
     FailOnError,
     KeyPath,
@@ -25,7 +25,6 @@ from evalrunner.suite.schema import (
     PriceSpec,
     RunSpec,
     TrackingSpec,
-    is_template,
 )
 from evalrunner.suite.validate import SectionReader, describe_value, keys_of, reads, top_keys
 from evalrunner.suite.yaml import dotted

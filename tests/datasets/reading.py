@@ -11,7 +11,8 @@ from evalrunner.datasets.resolve import open_dataset
 from evalrunner.datasets.source import SampleSource, Scan
 from evalrunner.domain import Sample
 from evalrunner.errors import SuiteError
-from evalrunner.suite.schema import ColumnSpec, ColumnsSpec, DatasetSpec
+from evalrunner.suite.columns import ColumnSpec, ColumnsSpec
+from evalrunner.suite.schema import DatasetSpec
 
 HERE = Path()
 SPOOL = Path("spool")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evalrunner.suite.schema import ColumnSpec
+from evalrunner.suite.columns import ColumnSpec
 from tests.datasets.reading import columns, problems, samples, scan, write
 
 

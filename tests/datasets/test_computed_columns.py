@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evalrunner.suite.schema import ColumnSpec
+from evalrunner.suite.columns import ColumnSpec
 from tests.datasets.reading import columns, problems, samples, write
 
 
@@ -50,6 +50,11 @@ def test_templates_read_cells_of_text_formats() -> None:
 def test_what_a_template_lacks_is_said_before_the_first_call_with_the_nearest_name() -> None:
     (problem,) = problems(rows(QUESTION), columns=columns(expected="{{ choises[answer] }}"))
     assert "dataset.columns.expected: " in problem and "did you mean 'choices'?" in problem
+
+
+def test_a_name_that_is_missing_in_an_index_is_said_too() -> None:
+    (problem,) = problems(rows(QUESTION), columns=columns(expected="{{ choices[anwser] }}"))
+    assert "dataset.columns.expected: " in problem and "did you mean 'answer'?" in problem
 
 
 def test_a_template_that_fails_in_a_row_is_a_problem_of_the_row() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evalrunner.suite.schema import ColumnSpec
+from evalrunner.suite.columns import ColumnSpec
 from tests.datasets.reading import columns, problems, samples
 
 

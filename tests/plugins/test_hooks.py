@@ -27,7 +27,7 @@ from evalrunner.baselines.resolve import baseline_of_run
 from evalrunner.datasets.resolve import ExternalDataset
 from evalrunner.plugins import TrackingResult
 from evalrunner.runs.folder import find_run
-from evalrunner.suite.schema import key
+from evalrunner.suite.key import key
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from textwrap import dedent
 import pytest
 
 from evalrunner.errors import SuiteError
+from evalrunner.suite.columns import ColumnSpec
 from evalrunner.suite.loader import load_suite
 from evalrunner.suite.options import RunOptions
-from evalrunner.suite.schema import ColumnSpec, DatasetSpec, GateSpec, RunSpec
+from evalrunner.suite.schema import DatasetSpec, GateSpec, RunSpec
 
 SMALL = """\
 dataset: data.csv

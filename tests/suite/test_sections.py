@@ -10,7 +10,8 @@ import pytest
 
 from evalrunner.plugins import RESERVED_OPTIONS
 from evalrunner.suite.json_schema import section_schema
-from evalrunner.suite.schema import ScorerSpec, key
+from evalrunner.suite.key import key
+from evalrunner.suite.schema import ScorerSpec
 from evalrunner.suite.validate import SectionReader, keys_of
 from evalrunner.suite.yaml import parse_document
 
