@@ -85,6 +85,7 @@ def suite_schema() -> Schema:
             "dataset": _dataset(),
             "column": {"anyOf": [TEXT, {"type": "array", "items": TEXT}, _column()]},
             "prompt": _prompt(),
+            "content": {"anyOf": [TEXT, FILE, _content()]},
             "model": _model(keys_of(ModelSpec)),
             "judge": {
                 "anyOf": [
@@ -226,7 +227,7 @@ def _dataset() -> Schema:
 
 
 def _prompt() -> Schema:
-    role = {"anyOf": [TEXT, FILE, _content()]}
+    role = {"$ref": "#/$defs/content"}
     short: Schema = {
         "type": "object",
         "properties": {**dict.fromkeys(ROLES, role), "messages": {"anyOf": [TEXT, FILE]}, SHOTS: _shots()},

@@ -75,7 +75,7 @@ def test_all_documented_forms_are_parsed() -> None:
         run: {concurrency: 4, epochs: 2, seed: 3, timeout: 7}
         """)
     )
-    assert suite.dataset.columns.expected == ColumnSpec("answers", "|")
+    assert suite.dataset.columns.expected == ColumnSpec("answers", split="|")
     assert suite.dataset.where == {"split": ["test", "dev"]}
     assert suite.prompt is not None
     assert [(part.role, part.template) for part in suite.prompt.parts] == [
