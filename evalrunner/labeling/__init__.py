@@ -1,1 +1,0 @@
-"""Ask people for labels, on a page served on loopback or in the terminal."""
