@@ -182,7 +182,7 @@ PROMPTS = [
     ("[{role: 5}]", "prompt[0].role: is 5; it should be one of"),
     ("{model: m, messages: [{role: user, content: hi}]}", "prompt.model: is part of a request, not of a prompt; set the model and its params at the target"),
     ("{messages: []}", "prompt.messages: is a list; it should be text"),
-    ("[{user: [{type: text, text: hi}]}]", "prompt[0].user: is a list"),
+    ("[{user: [{type: text, txt: hi}]}]", "prompt[0].user[0].txt: unknown key; did you mean 'text'?"),
     ("[{user: null}]", "prompt[0].user: is empty"),
     ("[{user: 5}]", "prompt[0].user: is 5; it should be text; put it in quotes"),
     ("[{tool: a}]", "prompt[0].tool: unknown key; valid keys: system"),

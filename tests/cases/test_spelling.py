@@ -366,7 +366,7 @@ def test_a_mixed_column_is_text_and_a_note_says_how_to_read_its_lists() -> None:
     ("columns", "message"),
     [
         ("{expected: {column: expected, json: true, split: '|'}}", "cannot be combined with 'split'"),
-        ("{id: {column: id, json: true}}", "only 'expected' and 'input' can be JSON"),
+        ("{id: {column: id, json: true}}", "is only for 'input' and 'expected'"),
         ("{expected: {column: expected, json: maybe}}", "columns.expected.json"),
     ],
 )
