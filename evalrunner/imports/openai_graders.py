@@ -113,7 +113,7 @@ def _operand(path: str) -> str:
 
 def _string_check(criterion: Mapping[str, Any], name: str, project: Project) -> tuple[dict[str, Any], str | None]:
     given, wanted = expression_of(text_of(criterion.get("input"))), expression_of(text_of(criterion.get("reference")))
-    operation = criterion.get("operation")
+    operation = text_of(criterion.get("operation"))
     low_given, low_wanted = f"({given})|lower", f"({wanted})|lower"
     forms = {
         "eq": f"({given}) == ({wanted})", "ne": f"({given}) != ({wanted})", "like": f"({wanted}) in ({given})",
