@@ -26,7 +26,7 @@ from evalrunner.engine.result import RunResult
 from evalrunner.errors import NotStartedError, SuiteError, listed
 from evalrunner.formatting import counted
 from evalrunner.runs.folder import RunFolder, find_run
-from evalrunner.runs.provenance import differences
+from evalrunner.runs.provenance import DATASET_FIELDS, differences
 from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import FinishedRows, RowLog, row_at, scan_keys
 from evalrunner.storage import spool_folder
@@ -41,17 +41,7 @@ from evalrunner.suite.untrusted import check_location
 
 MAX_NAMED: Final = 3  # samples or runs in a message
 PARTS: Final = ("rows", "offset", "limit", "where", "sample", "failed_from")  # options that select samples
-PART_FIELDS: Final = (
-    "digest",
-    "rows",
-    "where",
-    "offset",
-    "limit",
-    "sample",
-    "by",
-    "shard",
-    "attachments",
-)  # of a dataset
+PART_FIELDS: Final = tuple(name for name in DATASET_FIELDS if name not in ("columns", "shuffle"))  # of a dataset
 
 
 @dataclass(slots=True)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from evalrunner.example_models import HOSTED
 from evalrunner.imports.lm_eval_file import TaskFile, read_task
 from evalrunner.imports.migration import Migration, Place
 from evalrunner.imports.project import Project, SuiteFile
 from evalrunner.imports.source_data import json_lines, slug, text_of, unreadable
+from evalrunner.imports.stub import PORT_FILE, TO_BE_PORTED, TO_PORT
 from evalrunner.storage import is_file, read_file
 
 LIKELIHOOD: Final = ("loglikelihood", "loglikelihood_rolling", "multiple_choice")
@@ -56,6 +57,14 @@ def import_project(source: Path, migration: Migration) -> Project:
     for path in tasks:
         _Task(read_task(path, source, migration), source, migration).add_to(project)
     return project
+
+
+class _Pipeline(NamedTuple):
+    """Filters that answers go through; `steps` is None if one of them has to be ported."""
+
+    label: str
+    steps: list[dict[str, Any]] | None
+    is_first: bool
 
 
 class _Task:
@@ -162,8 +171,8 @@ class _Task:
         if any(scorer.get("function", "").startswith(SCORER) for scorer in suite["scorers"]):
             copied = resources.files("evalrunner.imports.scorers").joinpath("lm_eval_match.py").read_text("utf-8")
             project.files[SCORER] = copied
-        if any(scorer.get("function", "").startswith("scorers/to_port.py") for scorer in suite["scorers"]):
-            project.files["scorers/to_port.py"] = TO_PORT
+        if any(scorer.get("function", "").startswith(PORT_FILE) for scorer in suite["scorers"]):
+            project.files[PORT_FILE] = TO_PORT
         self._add_epochs(suite)
         return suite
 
@@ -330,34 +339,39 @@ class _Task:
         return params
 
     def _scorers(self, target: str) -> list[dict[str, Any]]:
-        metrics, pipelines = self.take("metric_list"), self.take("filter_list")
+        metrics, given = self.take("metric_list"), self.take("filter_list")
         metrics = metrics if isinstance(metrics, list) and metrics else [{"metric": "exact_match"}]
-        pipelines = pipelines if isinstance(pipelines, list) and pipelines else [{"name": "none", "filter": []}]
         scorers: list[dict[str, Any]] = []
-        for number, pipeline in enumerate(pipelines):
-            pipeline = pipeline if isinstance(pipeline, dict) else {}  # noqa: PLW2901
-            steps = self._steps(pipeline, number)
+        for pipeline in self._pipelines(given):
             for index, metric in enumerate(metrics):
                 metric = metric if isinstance(metric, dict) else {"metric": text_of(metric)}  # noqa: PLW2901
-                scorers.append(self._scorer(metric, index, pipeline, steps, target, scorers, number == 0))
+                taken = [item["name"] for item in scorers]
+                scorers.append(self._scorer(metric, index, pipeline, target, taken))
         if "process_results" in self.task:
-            self.migration.port(self.place("process_results"), "process_results", "scorers/to_port.py")
+            self.migration.port(self.place("process_results"), "process_results", PORT_FILE)
             self.read.add("process_results")
             scorers = [self._stub("process_results")]
         return scorers
 
+    def _pipelines(self, given: Any) -> Iterator[_Pipeline]:
+        """The pipelines of filters; without any, one that leaves the output as it is."""
+        pipelines = given if isinstance(given, list) and given else [{"name": "none", "filter": []}]
+        for number, pipeline in enumerate(pipelines):
+            pipeline = pipeline if isinstance(pipeline, dict) else {}  # noqa: PLW2901
+            yield _Pipeline(text_of(pipeline.get("name") or "none"), self._steps(pipeline, number), number == 0)
+
     def _scorer(
-        self, metric: Mapping[str, Any], index: int, pipeline: Mapping[str, Any], steps: list[dict[str, Any]] | None,
-        target: str, scorers: list[dict[str, Any]], first: bool,
-    ) -> dict[str, Any]:  # fmt: skip
+        self, metric: Mapping[str, Any], index: int, pipeline: _Pipeline, target: str, taken: list[str]
+    ) -> dict[str, Any]:
+        label, steps, first = pipeline.label, pipeline.steps, pipeline.is_first
         kind = text_of(metric.get("metric") or "exact_match")
         place = self.place("metric_list", index) if "metric_list" in self.task else self.place("task")
-        label = text_of(pipeline.get("name") or "none")
-        name = slug(kind if label == "none" else label if kind == "exact_match" else f"{label}-{kind}", "score",
-                    taken=[item["name"] for item in scorers])  # fmt: skip
+        name = slug(
+            kind if label == "none" else label if kind == "exact_match" else f"{label}-{kind}", "score", taken=taken
+        )
         if kind != "exact_match" or steps is None:
             what = kind if kind != "exact_match" else f"filter {label!r}"
-            self.migration.port(place, what, "scorers/to_port.py")
+            self.migration.port(place, what, PORT_FILE)
             return self._stub(name)
         args: dict[str, Any] = {"target": target or "(no target)"}
         if steps:
@@ -375,13 +389,13 @@ class _Task:
             )
         problem = _bad_pattern([*args.get("ignore", []), *(step.get("regex_pattern", "") for step in steps)])
         if problem:
-            self.migration.port(place, f"{name}: {problem}", "scorers/to_port.py")
+            self.migration.port(place, f"{name}: {problem}", PORT_FILE)
             return self._stub(name)
         self.migration.carried(place, f"{kind} after {label!r}", f"scorers.{name}")
         return {"type": "python", "name": name, "function": f"{SCORER}:exact_match", "args": args}
 
     def _stub(self, name: str) -> dict[str, Any]:
-        return {"type": "python", "name": slug(name, "score"), "function": "scorers/to_port.py:to_be_ported"}
+        return {"type": "python", "name": slug(name, "score"), "function": TO_BE_PORTED}
 
     def _steps(self, pipeline: Mapping[str, Any], number: int) -> list[dict[str, Any]] | None:
         """The filters of a pipeline that the scorer applies; None if one of them has to be ported."""
@@ -396,7 +410,7 @@ class _Task:
             if name not in FILTERS or odd or not _fits(step):
                 known = False
                 self.migration.port(
-                    place, f"filter {name!r}{': ' + ', '.join(map(str, odd)) if odd else ''}", "scorers/to_port.py"
+                    place, f"filter {name!r}{': ' + ', '.join(map(str, odd)) if odd else ''}", PORT_FILE
                 )
             elif name == "majority_vote":
                 self.migration.changed(
@@ -436,14 +450,3 @@ def _bad_pattern(patterns: list[str]) -> str | None:
         except (re.error, RecursionError, OverflowError) as wrong:
             return f"the regex {pattern[:40]!r} is not valid: {wrong}"
     return None
-
-
-TO_PORT: Final = '''"""What could not be imported. Every answer fails until you replace the function; see MIGRATION.md."""
-
-from evalrunner import Score
-
-
-def to_be_ported(output: str) -> Score:
-    """0, with the reason."""
-    return Score(0.0, "to be ported")
-'''

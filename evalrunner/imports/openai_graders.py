@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
-from evalrunner.imports.lm_eval_task import TO_PORT
 from evalrunner.imports.migration import Migration, Place
 from evalrunner.imports.project import Project
 from evalrunner.imports.source_data import message_text, slug, text_of, unread
+from evalrunner.imports.stub import PORT_FILE, TO_BE_PORTED, TO_PORT
 
 JUDGE: Final = "scorers/openai_evals_judge.py"
 TEMPLATE: Final = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
@@ -62,9 +62,9 @@ def check_of(
             raise Unsayable(f"the type {kind!r} is not known")
         check, meaning = builders[kind](criterion, name, project)
     except Unsayable as reason:
-        migration.port(place, f"{kind} {title!r}: {reason}", "scorers/to_port.py")
-        project.files["scorers/to_port.py"] = TO_PORT
-        check, meaning = {"type": "python", "function": "scorers/to_port.py:to_be_ported", "threshold": 1}, None
+        migration.port(place, f"{kind} {title!r}: {reason}", PORT_FILE)
+        project.files[PORT_FILE] = TO_PORT
+        check, meaning = {"type": "python", "function": TO_BE_PORTED, "threshold": 1}, None
     else:
         for odd, key in unread(place, criterion, {"type", "name", "id", *KEYS[kind]}):
             migration.left(odd, key, "unknown key")

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from evalrunner.errors import SuiteError
 from evalrunner.example_models import HOSTED, LARGE
-from evalrunner.imports.lm_eval_task import TO_PORT
 from evalrunner.imports.migration import Migration, Place
 from evalrunner.imports.project import Project, SuiteFile
 from evalrunner.imports.source_data import (
@@ -25,6 +24,7 @@ from evalrunner.imports.source_data import (
     unread,
     unreadable,
 )  # fmt: skip
+from evalrunner.imports.stub import PORT_FILE, TO_BE_PORTED, TO_PORT
 from evalrunner.storage import is_file
 from evalrunner.suite.yaml import Document, dotted
 
@@ -201,9 +201,9 @@ class _Eval:
                 project.files[JUDGE] = _copied("openai_evals_judge.py")
                 return graded, True
         self.read |= set(self.args)
-        self.migration.port(place, text_of(self.entry.get("class")), "scorers/to_port.py")
-        project.files["scorers/to_port.py"] = TO_PORT
-        return [{"type": "python", "name": "accuracy", "function": "scorers/to_port.py:to_be_ported"}], False
+        self.migration.port(place, text_of(self.entry.get("class")), PORT_FILE)
+        project.files[PORT_FILE] = TO_PORT
+        return [{"type": "python", "name": "accuracy", "function": TO_BE_PORTED}], False
 
     def _graded(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
         """The scorers of a model-graded eval; None, and the reason, if there are none."""

@@ -108,6 +108,8 @@ def _check(kind: str, item: Mapping[str, Any], scope: Scope, *, negated: bool) -
     if kind == "word-count":
         return {"expr": f"not ({_word_count(value)})" if negated else _word_count(value)}, []
     if kind == "llm-rubric" and isinstance(value, str):
+        if threshold is not None:
+            raise LookupError("llm-rubric with a threshold: the judge's score counts there beside its verdict")
         return {f"{prefix}rubric": {"criteria": value}}, [
             "another prompt for the judge; a judge that fails is not a failed answer"
         ]
