@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +36,7 @@ KINDS: dict[str, tuple[dict[str, Any], list[str], str | None]] = {
     "mlflow": ({}, ["--mlflow", "sqlite:///mlflow.db"], "mlflow"),
 }  # fmt: skip
 LIMITS: dict[str, dict[str, int]] = {"64 files": {"files": 64}, "256 files": {"files": 256}, "1 GiB": {"mib": 1024}}
+LITELLM_MIB = 1280
 COMMANDS = (
     "show last", "report last -o x.html", "report last -o x.xlsx", "runs", "gate last", f"plan {SUITE} --offline", f"validate {SUITE}",
     "list scorers", "compare last", "diff last",
@@ -57,11 +57,9 @@ def test_every_kind_of_work_ends_with_a_verdict_or_a_sentence(server: ScriptedSe
         pytest.skip(f"{package} is not installed")
     Path("own.py").write_text(OWN)
     write_suite(server.base_url, 150, **json.loads(json.dumps(keys).replace("BASE", server.base_url)))
-    done = limited(SUITE, "--quiet", *args, **LIMITS[limit])
-    if done.code == -signal.SIGABRT and package == "litellm" and "memory allocation of" in done.err:
-        # an extension of LiteLLM's packages ends the process where memory runs out; what was finished is kept all the same
-        assert not logged() or resumed(server, 150) == []
-        return
+    # LiteLLM alone takes about 1 GiB, and extensions of it abort where memory runs out, which Python cannot catch
+    spare = {"mib": LITELLM_MIB} if kind == "litellm" and "mib" in LIMITS[limit] else {}
+    done = limited(SUITE, "--quiet", *args, **(LIMITS[limit] | spare))
     assert told(done) == []
     assert done.code in (0, 3)
     if done.code == 3 and logged() and "Resume" in done.out + done.err:
